@@ -1,0 +1,1 @@
+"""The nouns: notification, change, clock, asset. Pure data; imports nothing of ours."""

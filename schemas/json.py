@@ -1,0 +1,63 @@
+"""JSON as Cloudinary sends it and PostgreSQL can hold it."""
+
+import json
+from typing import NoReturn, TypeAlias
+
+import orjson
+
+JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
+JSONObject: TypeAlias = dict[str, JSON]
+
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+class NotAnObjectError(ValueError):
+    """The bytes are not exactly one JSON object."""
+
+
+def parse_object(raw: bytes) -> JSONObject:
+    """Read exactly one JSON object; anything else, trailing bytes included, raises `NotAnObjectError`."""
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        value = _parse_leniently(raw)
+    if not isinstance(value, dict):
+        raise NotAnObjectError
+    return value
+
+
+def _parse_leniently(raw: bytes) -> JSON:
+    """RFC 8259 allows a lone surrogate escape in a string; orjson does not, and a signed body must not be lost for it."""
+    try:
+        value: JSON = json.loads(raw.decode(), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise NotAnObjectError from error
+    return value
+
+
+def _refuse_constant(_name: str) -> NoReturn:
+    raise NotAnObjectError
+
+
+def storable(raw: bytes) -> JSONObject:
+    """As `parse_object`, with what PostgreSQL's text can't hold (NUL, lone surrogates) replaced by U+FFFD."""
+    value = parse_object(raw)
+    # Both can only come from an escape, and a look at the bytes is far cheaper than one at every string.
+    if b"\\u0000" in raw or b"\\ud" in raw or b"\\uD" in raw:
+        value = {clean_text(key): _clean(item) for key, item in value.items()}
+    return value
+
+
+def _clean(value: JSON) -> JSON:
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, list):
+        return [_clean(item) for item in value]
+    if isinstance(value, dict):
+        return {clean_text(key): _clean(item) for key, item in value.items()}
+    return value
+
+
+def clean_text(text: str) -> str:
+    """Give text that PostgreSQL and UTF-8 can hold."""
+    return text.replace("\0", _REPLACEMENT).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
