@@ -1,0 +1,1 @@
+"""HTTP in: verify what Cloudinary says, put it on Kafka, answer."""

@@ -1,0 +1,199 @@
+"""Every setting, in one place.
+
+Each is an environment variable, `MEDIAMIRROR_` and its name in capitals. `MEDIAMIRROR_<NAME>_FILE` names a file that holds the
+value instead, as Docker and Kubernetes mount secrets.
+"""
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
+
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+from service.errors import MediamirrorError
+
+PREFIX = "MEDIAMIRROR_"
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class InvalidSettingsError(MediamirrorError):
+    """The settings can't be used: {problems}. `mediamirror settings` lists them all with their meaning."""
+
+    exit_code = 2
+
+
+class NoCloudError(MediamirrorError):
+    """No Cloudinary account is configured, so no signature could be checked. Set CLOUDINARY_URL=cloudinary://KEY:SECRET@CLOUD,
+    or MEDIAMIRROR_CLOUDS='{{"CLOUD": {{"keys": {{"KEY": "SECRET"}}}}}}' for several keys or clouds.
+    """
+
+    exit_code = 2
+
+
+class UnknownCloudError(MediamirrorError):
+    """Say which cloud with --cloud, and sign with --secret or a configured key: {reason}. Configured: {known}."""
+
+    exit_code = 2
+
+
+class Cloud(BaseModel):
+    """One Cloudinary account (product environment)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    keys: Annotated[dict[str, SecretStr], Field(min_length=1)]  # API key -> API secret
+
+    @field_validator("keys")
+    @classmethod
+    def _no_empty_secret(cls, keys: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        # A signature made with an empty secret is one that anybody can make.
+        if not all(secret.get_secret_value() for secret in keys.values()):
+            msg = "an API secret is empty"
+            raise ValueError(msg)
+        return keys
+
+
+class Settings(BaseSettings):
+    """The settings of every role; each role reads those it needs."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="ignore", validate_default=True)
+
+    clouds: dict[str, Cloud] = Field({}, description="Cloudinary accounts: cloud name -> {keys: {API key: API secret}}.")
+
+    kafka_bootstrap: str | None = Field(None, description="Kafka's bootstrap servers, host:port,… Unset: `up` runs its own.")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How to talk to Kafka."
+    )
+    kafka_ssl_ca_file: Path | None = Field(None, description="Certificate authorities for SSL; unset: the system's.")
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field("PLAIN", description="For SASL.")
+    kafka_sasl_username: str | None = Field(None, description="For SASL.")
+    kafka_sasl_password: SecretStr | None = Field(None, description="For SASL.")
+    kafka_compression: Literal["none", "gzip", "lz4", "zstd"] = Field("lz4", description="Of what we produce.")
+
+    notifications_topic: str = Field("cloudinary.notifications", description="The log of all that Cloudinary said.")
+    notifications_partitions: int = Field(12, ge=1, description="Of a topic that we create.")
+    notifications_replication: int = Field(1, ge=1, description="Of a topic that we create; 3 in production.")
+    notifications_retention: int = Field(
+        -1, ge=-1, description="Days, of a topic that we create; -1 keeps all, so that the mirror can be rebuilt."
+    )
+
+    database_url: SecretStr | None = Field(None, description="PostgreSQL, postgresql://user:password@host/database.")
+    database_timeout: Positive = Field(30, description="Seconds for one statement.")
+
+    gateway_host: str = Field("127.0.0.1", description="Where the gateway listens; 0.0.0.0 in a container.")
+    gateway_port: Port = Field(8080, description="Where the gateway listens; 0 picks a free port.")
+    gateway_max_body: ByteSize = Field(
+        ByteSize(10 * 1024**2), le=10 * 1024**2, description="Largest webhook, in bytes; 413 beyond."
+    )
+    gateway_max_pending: ByteSize = Field(
+        ByteSize(256 * 1024**2), description="Bytes of webhooks that may wait for Kafka; 503 beyond."
+    )
+    gateway_ack_timeout: Positive = Field(10, le=19, description="Seconds for Kafka to ack; 503 then. Cloudinary gives up at 20.")
+    gateway_shutdown_timeout: Positive = Field(20, description="Seconds for what is in flight when told to stop.")
+    signature_max_age: int = Field(7200, ge=1, description="Seconds that a signature stays good.")
+    signature_max_future: int = Field(300, ge=0, description="Seconds that a signature may lie ahead of our clock.")
+    signature_algorithms: frozenset[Literal["sha1", "sha256"]] = Field(
+        frozenset({"sha1", "sha256"}), min_length=1, description="Digests accepted; an account can be set to SHA-256 alone."
+    )
+
+    mirror_group: str = Field("mediamirror", description="The mirror's consumer group.")
+    mirror_instance_id: str = Field(
+        default_factory=socket.gethostname,
+        description="This mirror's name in its group (static membership). Default: host name.",
+    )
+    mirror_batch: int = Field(1000, ge=1, description="Most notifications in one transaction.")
+    mirror_host: str = Field("127.0.0.1", description="Where the mirror's /livez, /readyz and /metrics listen.")
+    mirror_port: Port = Field(8081, description="Where the mirror's /livez, /readyz and /metrics listen; 0 picks a free port.")
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else json.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the environment, with the `_FILE` variants resolved, and nothing else."""
+        del env_settings, dotenv_settings, file_secret_settings
+        return init_settings, _Environment(settings_cls)
+
+    def require_clouds(self) -> Mapping[str, Cloud]:
+        """Give the clouds; raises `NoCloudError` when there are none."""
+        if not self.clouds:
+            raise NoCloudError
+        return self.clouds
+
+    def sender(self, cloud: str | None, key: str | None, secret: str | None) -> tuple[str, str]:
+        """Give the cloud to speak for and the secret to sign with; raises `UnknownCloudError` when they can't be told."""
+        known = ", ".join(f"{name} (keys {', '.join(one.keys)})" for name, one in self.clouds.items()) or "nothing"
+        if cloud is None and len(self.clouds) != 1:
+            raise UnknownCloudError(reason="there is not exactly one cloud", known=known)
+        cloud = cloud or next(iter(self.clouds))
+        if secret is not None:
+            return cloud, secret
+        keys = self.clouds[cloud].keys if cloud in self.clouds else {}
+        signing = keys.get(key) if key else next(iter(keys.values()), None)
+        if signing is None:
+            raise UnknownCloudError(reason=f"no secret is known for {cloud}" + (f", key {key}" if key else ""), known=known)
+        return cloud, signing.get_secret_value()
+
+
+class _Environment(EnvSettingsSource):
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        """Give the environment with each `MEDIAMIRROR_X_FILE` read into `MEDIAMIRROR_X`."""
+        environment: dict[str, str | None] = dict(super()._load_env_vars())
+        for variable, file in list(os.environ.items()):
+            if not (variable.startswith(PREFIX) and variable.endswith("_FILE")) or _is_a_setting(variable):
+                continue
+            name = variable.removesuffix("_FILE")
+            if name in os.environ:
+                raise InvalidSettingsError(problems=f"{name} and {variable} are both set")
+            try:
+                value = Path(file).read_text().strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise InvalidSettingsError(problems=f"{variable} names a file that can't be read ({error})") from error
+            environment[name if self.case_sensitive else name.lower()] = value
+        return environment
+
+
+def _is_a_setting(variable: str) -> bool:
+    return variable.removeprefix(PREFIX).lower() in Settings.model_fields
+
+
+def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401  # whatever the settings are; pydantic checks them
+    """Read the settings; raises `InvalidSettingsError`, which never repeats a value, since it may be a secret."""
+    try:
+        settings = Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{PREFIX}{'__'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+            for problem in error.errors(include_input=False, include_url=False)
+        )
+        raise InvalidSettingsError(problems=problems) from None
+    except SettingsError as error:
+        name = str(error).partition('"')[2].partition('"')[0]
+        raise InvalidSettingsError(problems=f"{PREFIX}{name.upper()} is not JSON") from None
+    url = os.environ.get("CLOUDINARY_URL")
+    if url and not settings.clouds:
+        name, cloud = _cloud_of(url)
+        settings = settings.model_copy(update={"clouds": {name: cloud}})
+    return settings
+
+
+def _cloud_of(cloudinary_url: str) -> tuple[str, Cloud]:
+    parts = urlsplit(cloudinary_url)
+    if parts.scheme != "cloudinary" or not (parts.hostname and parts.username and parts.password):
+        raise InvalidSettingsError(problems="CLOUDINARY_URL is not of the form cloudinary://API_KEY:API_SECRET@CLOUD_NAME")
+    # `hostname` folds case, and cloud names are case-sensitive
+    name = parts.netloc.rpartition("@")[2]
+    return name, Cloud(keys={unquote(parts.username): SecretStr(unquote(parts.password))})

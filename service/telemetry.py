@@ -1,0 +1,89 @@
+"""Logs (structlog) and metrics (Prometheus), and where both are decided."""
+
+import logging
+import sys
+from typing import Literal
+
+import orjson
+import structlog
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+_LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+def configure_logging(level: str, form: Literal["auto", "console", "json"]) -> None:
+    """Log to standard error: for a person on a terminal, else one JSON object a line."""
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    console = sys.stderr.isatty() if form == "auto" else form == "console"
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
+    ]
+    if console:
+        structlog.configure(
+            processors=[*shared, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())],
+            wrapper_class=structlog.make_filtering_bound_logger(threshold),
+            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        )
+    else:
+        structlog.configure(
+            processors=[
+                *shared,
+                structlog.processors.format_exc_info,
+                structlog.processors.JSONRenderer(serializer=lambda event, **_: orjson.dumps(event, default=repr)),
+            ],
+            wrapper_class=structlog.make_filtering_bound_logger(threshold),
+            logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+            cache_logger_on_first_use=True,
+        )
+    # The libraries' own logs, in the same form; theirs of level info say nothing that ours don't.
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+                if console
+                else structlog.processors.JSONRenderer(serializer=lambda event, **_: orjson.dumps(event, default=repr).decode()),
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
+    # It repeats every failed connection of an outage; we say once that there is one.
+    logging.getLogger("aiokafka").setLevel(logging.WARNING if level == "debug" else logging.CRITICAL)
+
+
+class Metrics:
+    """Every metric, each with its labels; one object a process, passed to whoever counts."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.registry = registry
+        self.webhooks = Counter(
+            "mediamirror_webhooks",
+            "Webhooks answered, by cloud (empty when it is none of ours), outcome and reason.",
+            ("cloud", "outcome", "reason"),
+            registry=registry,
+        )
+        self.webhook_seconds = Histogram(
+            "mediamirror_webhook_seconds", "Webhook read to answer, accepted ones.", buckets=_LATENCIES, registry=registry
+        )
+        self.pending_bytes = Gauge("mediamirror_pending_bytes", "Bytes of webhooks that wait for Kafka's ack.", registry=registry)
+        self.producer_renewals = Counter(
+            "mediamirror_producer_renewals", "Producers replaced because Kafka's acks stayed away.", registry=registry
+        )
+        self.notifications = Counter(
+            "mediamirror_notifications",
+            "Sync-log lines written, by notification type and outcome.",
+            ("cloud", "type", "outcome"),
+            registry=registry,
+        )
+        self.batches = Histogram(
+            "mediamirror_batch_seconds", "Batch read to commit in PostgreSQL.", buckets=_LATENCIES, registry=registry
+        )
+        self.position = Gauge("mediamirror_position", "Next offset to apply.", ("topic", "partition"), registry=registry)
+        self.lag = Gauge("mediamirror_lag", "Notifications not yet applied.", ("topic", "partition"), registry=registry)
+        self.consumer_renewals = Counter(
+            "mediamirror_consumer_renewals", "Consumers replaced because they stood still.", registry=registry
+        )
