@@ -1,0 +1,125 @@
+"""PostgreSQL: connections and migrations."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import asyncpg
+import orjson
+
+from service.errors import MediamirrorError
+from service.settings import Settings
+from service.sql import FOLDER, query
+
+if TYPE_CHECKING:
+    # asyncpg's classes are generic for type checkers alone
+    Pool = asyncpg.Pool[asyncpg.Record]
+    Connection = asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+else:
+    Pool = asyncpg.Pool
+    Connection = asyncpg.Connection
+
+
+class NoDatabaseError(MediamirrorError):
+    """No PostgreSQL is configured. Set MEDIAMIRROR_DATABASE_URL=postgresql://user:password@host/database, or use
+    `mediamirror up`, which runs one of its own.
+    """
+
+    exit_code = 2
+
+
+class DatabaseUnreachableError(MediamirrorError):
+    """PostgreSQL can't be reached: {reason}."""
+
+
+class SchemaBehindError(MediamirrorError):
+    """The database lacks the migrations {missing}. Run `mediamirror migrate`."""
+
+
+class MigrationChangedError(MediamirrorError):
+    """The migration {name} was changed after it had been applied to this database; restore the file as it was."""
+
+
+class SchemaAheadError(MediamirrorError):
+    """The database has the migration {name}, which this version of mediamirror does not know: it is older than the schema."""
+
+
+@asynccontextmanager
+async def connect(settings: Settings, *, size: int = 4) -> AsyncIterator[Pool]:
+    """Open a pool of up to `size` connections; raises `NoDatabaseError` or `DatabaseUnreachableError`."""
+    if settings.database_url is None:
+        raise NoDatabaseError
+    try:
+        pool = await asyncpg.create_pool(
+            settings.database_url.get_secret_value(),
+            min_size=0,
+            max_size=size,
+            timeout=10,
+            command_timeout=settings.database_timeout,
+            init=_set_codecs,
+            server_settings={"application_name": "mediamirror", "timezone": "UTC"},
+        )
+        await pool.fetchval("SELECT 1")
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+        raise DatabaseUnreachableError(reason=str(error) or type(error).__name__) from error
+    try:
+        yield pool
+    finally:
+        pool.terminate()
+
+
+async def _set_codecs(connection: Connection) -> None:
+    # The binary form of jsonb is a version byte and the text. Written as bytes of JSON (`orjson.dumps`), because asyncpg would
+    # take a list among the elements of a jsonb[] for another dimension of the array.
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        encoder=lambda text: b"\x01" + text,
+        decoder=lambda data: orjson.loads(data[1:]),
+        format="binary",
+    )
+
+
+def _migrations() -> dict[str, str]:
+    """Give the migrations in order: name -> SQL."""
+    return {path.stem: path.read_text() for path in sorted((FOLDER / "migrations").glob("*.sql"))}
+
+
+def _missing(applied: dict[str, str]) -> dict[str, str]:
+    """Give the migrations not applied yet, having checked that the others are those that were."""
+    known = _migrations()
+    for name, checksum in applied.items():
+        if name not in known:
+            raise SchemaAheadError(name=name)
+        if _checksum(known[name]) != checksum:
+            raise MigrationChangedError(name=name)
+    return {name: text for name, text in known.items() if name not in applied}
+
+
+def _by_name(rows: list[asyncpg.Record]) -> dict[str, str]:
+    return {row["name"]: row["checksum"] for row in rows}
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+async def migrate(pool: Pool) -> list[str]:
+    """Bring the schema up to date in one transaction; gives the names of the migrations applied now."""
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(query("migrations", "lock"))
+        await connection.execute(query("migrations", "create_table"))
+        missing = _missing(_by_name(await connection.fetch(query("migrations", "applied"))))
+        for name, text in missing.items():
+            await connection.execute(text)
+            await connection.execute(query("migrations", "record"), name, _checksum(text))
+        return list(missing)
+
+
+async def require_schema(pool: Pool) -> None:
+    """Raise `SchemaBehindError` unless every migration has been applied."""
+    exists = await pool.fetchval(query("migrations", "table_exists"))
+    applied = _by_name(await pool.fetch(query("migrations", "applied"))) if exists else {}
+    if missing := _missing(applied):
+        raise SchemaBehindError(missing=", ".join(missing))

@@ -1,0 +1,1 @@
+"""Kafka to PostgreSQL: the only writer of the mirror."""
