@@ -1,0 +1,243 @@
+"""The verbs."""
+
+import asyncio
+import importlib.metadata
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from service import demo, supervisor
+from service.database import connect, migrate, require_schema
+from service.errors import MediamirrorError
+from service.gateway.app import run_gateway
+from service.mirror.app import run_mirror
+from service.mirror.entry import Outcome
+from service.mirror.gap import Gap
+from service.printing import console, print_answers, print_rows, print_settings, print_site
+from service.running import gateway_of, joined
+from service.sender import Answer, order, read_bodies
+from service.sender import send as send_webhooks
+from service.settings import Settings, load_settings
+from service.sql import query
+from service.telemetry import Metrics, configure_logging
+from service.up import DEMO_CLOUD, Site, run_site, with_demo_cloud
+from service.watch import Watch
+
+app = typer.Typer(
+    help="Cloudinary, mirrored: every asset a row in your PostgreSQL, every change an event on your Kafka.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+DataDir = Annotated[Path, typer.Option(help="Where `up` keeps its Kafka and PostgreSQL.", file_okay=False)]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")]
+Cloud = Annotated[str | None, typer.Option(help="Only this cloud.")]
+Limit = Annotated[int, typer.Option(min=1, help="At most so many lines.")]
+Gaps = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PARTITION:OFFSET", help="Read a partition from there, accepting that what came before is gone."),
+]
+DATA_DIR = Path(".mediamirror")
+VERSION = importlib.metadata.version("mediamirror")
+DEMO_ASSETS = 200
+DEMO_CONCURRENCY = 4
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app()
+    except MediamirrorError as error:
+        supervisor.fail(error)
+
+
+@app.command()
+def up(
+    *,
+    data_dir: DataDir = DATA_DIR,
+    gateway_port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 picks a free one.")] = None,
+    ready_file: Annotated[Path | None, typer.Option(help="Written as one JSON object when everything is ready.")] = None,
+    with_demo: Annotated[
+        bool, typer.Option("--demo/--no-demo", help="Without an account: make a cloud `demo` and send it sample webhooks.")
+    ] = True,
+    accept_gap: Gaps = None,
+) -> None:
+    """Run everything in one process, on a Kafka and a PostgreSQL of its own unless others are configured."""
+    settings = load_settings(gateway_port=gateway_port)
+    # at info, a person's terminal belongs to the table
+    configure_logging("warning" if settings.log_level == "info" else settings.log_level, settings.log_format)
+    demonstrating = with_demo and not settings.clouds
+    if demonstrating:
+        settings = with_demo_cloud(settings, data_dir)
+    gaps = [Gap.parse(text) for text in accept_gap or ()]
+    supervisor.run(_up(settings, data_dir, ready_file, gaps, demonstrating=demonstrating))
+
+
+async def _up(settings: Settings, data_dir: Path, ready_file: Path | None, gaps: list[Gap], *, demonstrating: bool) -> None:
+    async with run_site(settings, data_dir, ready_file=ready_file, gaps=gaps, progress=_say) as site:
+        print_site(site, data_dir, VERSION)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(Watch(site.pool, console()).run())
+            if demonstrating:
+                tasks.create_task(_demonstrate(site))
+
+
+async def _demonstrate(site: Site) -> None:
+    (secret,) = site.settings.clouds[DEMO_CLOUD].keys.values()
+    for webhooks in (demo.documented(), demo.library(DEMO_ASSETS)):
+        async for answer in send_webhooks(
+            webhooks,
+            gateway=site.gateway,
+            cloud=DEMO_CLOUD,
+            secret=secret.get_secret_value().encode(),
+            concurrency=DEMO_CONCURRENCY,
+            pause=0.02,
+        ):
+            if not answer.accepted:
+                _say(f"demo webhook {answer.webhook.name}: {answer.status or answer.error}")
+
+
+@app.command()
+def gateway() -> None:
+    """Receive webhooks: verify, put on Kafka, answer."""
+    settings = _role_settings()
+    supervisor.run(_gateway(settings))
+
+
+async def _gateway(settings: Settings) -> None:
+    async with run_gateway(settings, Metrics()):
+        await asyncio.Event().wait()
+
+
+@app.command()
+def mirror(*, accept_gap: Gaps = None) -> None:
+    """Fold notifications from Kafka into PostgreSQL."""
+    settings = _role_settings()
+    gaps = [Gap.parse(text) for text in accept_gap or ()]
+    supervisor.run(run_mirror(settings, Metrics(), gaps))
+
+
+@app.command(name="migrate")
+def migrate_command(*, data_dir: DataDir = DATA_DIR) -> None:
+    """Bring the database's schema up to date."""
+    supervisor.run(_migrate(_settings(data_dir)))
+
+
+async def _migrate(settings: Settings) -> None:
+    async with connect(settings, size=1) as pool:
+        applied = await migrate(pool)
+    _say(f"applied {', '.join(applied)}" if applied else "the schema is up to date")
+
+
+@app.command()
+def send(
+    files: Annotated[list[Path], typer.Argument(help="Bodies, sent byte for byte; of a folder its *.json.", exists=True)],
+    *,
+    url: Annotated[str | None, typer.Option(help="The gateway; default: that of the `up` running here, or port 8080.")] = None,
+    cloud: Annotated[str | None, typer.Option(help="The cloud to speak for; default: the only one configured.")] = None,
+    key: Annotated[str | None, typer.Option(help="The API key whose configured secret signs; default: the first.")] = None,
+    secret: Annotated[
+        str | None, typer.Option(envvar="MEDIAMIRROR_SEND_SECRET", help="The API secret that signs, instead of a configured one.")
+    ] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="Send each so many times.")] = 1,
+    shuffle: Annotated[bool, typer.Option("--shuffle", help="In random order.")] = False,
+    concurrency: Annotated[int, typer.Option(min=1, max=1000, help="So many at a time.")] = 1,
+    data_dir: DataDir = DATA_DIR,
+    json: Json = False,
+) -> None:
+    """Sign recorded webhooks and post them to a gateway, as Cloudinary does. Exits with 1 unless all were accepted."""
+    webhooks = order(read_bodies(files), repeat=repeat, shuffle=shuffle)
+    settings = _settings(data_dir)
+    name, signing_secret = settings.sender(cloud, key, secret)
+    gateway_url = url or gateway_of(data_dir) or f"http://127.0.0.1:{settings.gateway_port}"
+    answers: list[Answer] = []
+    started = time.perf_counter()
+    sending = send_webhooks(webhooks, gateway=gateway_url, cloud=name, secret=signing_secret.encode(), concurrency=concurrency)
+    supervisor.run(_collect(sending, answers, len(webhooks), quiet=json))
+    print_answers(answers, time.perf_counter() - started, as_json=json)
+    if len(answers) < len(webhooks) or not all(answer.accepted for answer in answers):
+        sys.exit(1)
+
+
+async def _collect(sending: AsyncIterator[Answer], answers: list[Answer], total: int, *, quiet: bool) -> None:
+    with Progress(transient=True, disable=quiet or not sys.stderr.isatty(), console=Console(stderr=True)) as progress:
+        task = progress.add_task("sending", total=total)
+        async for answer in sending:
+            answers.append(answer)
+            progress.advance(task)
+
+
+@app.command()
+def assets(
+    name: Annotated[str | None, typer.Argument(help="Only the assets of this asset id or public id.")] = None,
+    *,
+    cloud: Cloud = None,
+    deleted: Annotated[bool, typer.Option("--deleted", help="Deleted ones too.")] = False,
+    limit: Limit = 50,
+    data_dir: DataDir = DATA_DIR,
+    json: Json = False,
+) -> None:
+    """Print the mirror, newest change first."""
+    columns = ("cloud", "asset_id", "public_id", "resource_type", "type", "format", "bytes", "revision", "deleted_at")
+    # who asks for one asset wants to know that it is gone
+    arguments = (cloud, name, deleted or name is not None, limit)
+    supervisor.run(_print("assets", arguments, columns, _settings(data_dir), as_json=json))
+
+
+@app.command(name="log")
+def log_command(
+    asset: Annotated[str | None, typer.Option(help="Only this asset id.")] = None,
+    *,
+    cloud: Cloud = None,
+    outcome: Annotated[Outcome | None, typer.Option(help="Only this outcome.")] = None,
+    limit: Limit = 50,
+    data_dir: DataDir = DATA_DIR,
+    json: Json = False,
+) -> None:
+    """Print the sync log, newest first: what became of each notification."""
+    columns = ("applied_at", "cloud", "notification_type", "asset_id", "outcome", "changed", "reason", "triggered_by")
+    supervisor.run(_print("log", (cloud, asset, outcome, limit), columns, _settings(data_dir), as_json=json))
+
+
+async def _print(
+    name: str, arguments: tuple[object, ...], columns: tuple[str, ...], settings: Settings, *, as_json: bool
+) -> None:
+    async with connect(settings, size=1) as pool:
+        await require_schema(pool)
+        print_rows(map(dict, await pool.fetch(query("reading", name), *arguments)), columns, as_json=as_json)
+
+
+@app.command(name="settings")
+def settings_command(*, json: Json = False) -> None:
+    """Print every setting with its meaning; secrets are masked."""
+    print_settings(load_settings(), as_json=json)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    sys.stdout.write(f"{VERSION}\n")
+
+
+def _role_settings() -> Settings:
+    settings = load_settings()
+    configure_logging(settings.log_level, settings.log_format)
+    return settings
+
+
+def _settings(data_dir: Path) -> Settings:
+    settings = load_settings()
+    configure_logging("warning", settings.log_format)
+    return joined(settings, data_dir)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()

@@ -1,0 +1,122 @@
+"""What the commands print: for a person a table or a line, for a machine one JSON object a line."""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
+from pathlib import Path
+
+import orjson
+from pydantic import SecretStr
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from service.sender import Answer
+from service.settings import PREFIX, Settings
+from service.up import DEMO_CLOUD, Site
+
+_WIDE = 200
+
+
+def console() -> Console:
+    """Give a console on standard output; wide where nobody looks, so that nothing is cut off in a pipe."""
+    return Console(width=None if sys.stdout.isatty() else _WIDE)
+
+
+def print_rows(rows: Iterable[Mapping[str, object]], columns: Sequence[str], *, as_json: bool) -> None:
+    """Print rows: all of their fields as JSON, or `columns` as a table."""
+    if as_json:
+        for row in rows:
+            sys.stdout.buffer.write(orjson.dumps(dict(row), option=orjson.OPT_APPEND_NEWLINE))
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(row[column])) for column in columns))
+    console().print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if hasattr(value, "isoformat"):
+        return str(value.isoformat(sep=" ", timespec="milliseconds")).removesuffix("+00:00")
+    return str(value)
+
+
+def print_answers(answers: Sequence[Answer], seconds: float, *, as_json: bool) -> None:
+    """Print how a gateway answered what was sent to it."""
+    statuses = Counter(answer.status for answer in answers)
+    accepted = statuses[HTTPStatus.OK]
+    if as_json:
+        summary = {
+            "sent": len(answers),
+            "accepted": accepted,
+            "statuses": {str(status): count for status, count in sorted(statuses.items())},
+            "seconds": round(seconds, 3),
+        }
+        sys.stdout.buffer.write(orjson.dumps(summary, option=orjson.OPT_APPEND_NEWLINE))
+        return
+    for answer in answers:
+        if not answer.accepted:
+            sys.stderr.write(f"{answer.webhook.name}: {answer.status or answer.error}\n")
+    rate = len(answers) / seconds if seconds else 0
+    sys.stdout.write(f"{accepted:,} of {len(answers):,} accepted in {seconds:.2f} s ({rate:,.0f}/s)\n")
+
+
+def print_settings(settings: Settings, *, as_json: bool) -> None:
+    """Print every setting with its meaning; secrets as asterisks."""
+    rows = [
+        {
+            "variable": f"{PREFIX}{name}".upper(),
+            "value": _shown(getattr(settings, name)),
+            "set": name in settings.model_fields_set,
+            "meaning": field.description,
+        }
+        for name, field in Settings.model_fields.items()
+    ]
+    print_rows(rows, ("variable", "value", "meaning"), as_json=as_json)
+
+
+def _shown(value: object) -> str | None:
+    if value is None or value == {}:
+        return None
+    if isinstance(value, SecretStr):
+        return str(value)
+    if isinstance(value, frozenset):
+        return ", ".join(sorted(value))
+    if isinstance(value, dict):
+        return "; ".join(f"{name}: {', '.join(f'{key}=**********' for key in cloud.keys)}" for name, cloud in value.items())
+    return str(value)
+
+
+def print_site(site: Site, data_dir: Path, version: str) -> None:
+    """Print how to reach everything, and how to point it at an account."""
+    database = site.settings.database_url.get_secret_value() if site.settings.database_url else ""
+    ours = "@127.0.0.1" in database
+    folder = os.path.relpath(data_dir)
+    lines = [f"mediamirror {version} is up", ""]
+    lines += [f"  webhooks   {site.gateway}/webhooks/cloudinary/{cloud}" for cloud in sorted(site.settings.clouds)]
+    lines += [
+        f"  metrics    {site.gateway}/metrics",
+        f"  database   psql {database}" if ours else "  database   the one in MEDIAMIRROR_DATABASE_URL",
+        f"  kafka      {site.settings.kafka_bootstrap}, topic {site.settings.notifications_topic}",
+        f"  data, logs {folder}/",
+        "",
+        "In another terminal: mediamirror assets, mediamirror log, mediamirror send FILE",
+    ]
+    if DEMO_CLOUD in site.settings.clouds:
+        lines += [
+            "",
+            "This is a demo cloud. For your own account:",
+            "  CLOUDINARY_URL=cloudinary://API_KEY:API_SECRET@CLOUD mediamirror up",
+            "  then, in Cloudinary's Console under Settings > Notifications, add the URL of",
+            "  /webhooks/cloudinary/CLOUD as the internet reaches it (https), for all event types.",
+        ]
+    sys.stdout.write("\n".join(lines) + "\n\n")
+    sys.stdout.flush()

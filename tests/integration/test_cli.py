@@ -1,0 +1,146 @@
+"""The commands, as processes."""
+
+import asyncio
+import os
+import signal
+from asyncio.subprocess import PIPE, Process
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from service.database import Pool
+from tests.bodies import PAYLOADS
+from tests.integration.conftest import MEDIAMIRROR, eventually
+
+
+async def start(*arguments: object, env: dict[str, str] | None = None) -> Process:
+    return await asyncio.create_subprocess_exec(
+        MEDIAMIRROR, *map(str, arguments), stdout=PIPE, stderr=PIPE, env=os.environ | (env or {})
+    )
+
+
+async def run(*arguments: object, env: dict[str, str] | None = None) -> tuple[int, str, str]:
+    process = await start(*arguments, env=env)
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def stop(process: Process) -> tuple[int, str, str]:
+    process.send_signal(signal.SIGTERM)
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [orjson.loads(line) for line in text.splitlines()]
+
+
+async def up(folder: Path, *arguments: object) -> tuple[Process, dict[str, Any]]:
+    ready = folder / "ready" / "up.json"
+    process = await start("up", "--data-dir", folder, "--gateway-port", 0, "--ready-file", ready, *arguments)
+
+    async def is_ready() -> bool:
+        assert process.returncode is None, (await process.communicate())[1].decode()
+        return ready.exists()
+
+    await eventually(is_ready, seconds=60)
+    return process, orjson.loads(ready.read_bytes())
+
+
+async def test_up_shows_sample_webhooks_arrive_and_finds_them_on_the_next_run(tmp_path: Path) -> None:
+    process, ready = await up(tmp_path)
+    assert set(ready) == {"gateway", "database", "kafka", "clouds"}
+    assert (tmp_path / "ready" / "up.json").stat().st_mode & 0o777 == 0o600
+
+    async def arrived() -> bool:
+        _, out, _ = await run("assets", "--data-dir", tmp_path, "--deleted", "--json", "--limit", 1000)
+        return {"jeans", "kids_playing_with_puppy", "strawberry_milk_splash"} <= {row["public_id"] for row in lines(out)}
+
+    await eventually(arrived)
+    code, out, err = await stop(process)
+    assert (code, err) == (0, "")
+    assert "rename  strawberry_milk_splash  applied" in out
+    assert f"psql {ready['database']}" in out
+    assert not (tmp_path / "ready" / "up.json").exists()
+
+    process, again = await up(tmp_path, "--demo")
+    assert again["clouds"] == ready["clouds"]
+    _, out, _ = await run("log", "--data-dir", tmp_path, "--json", "--limit", 10_000)
+    assert "applied" in {line["outcome"] for line in lines(out) if line["notification_type"] == "rename"}
+    assert (await run("send", PAYLOADS, "--data-dir", tmp_path))[0] == 0
+    assert (await stop(process))[0] == 0
+
+
+async def test_up_needs_an_account_when_it_may_not_make_one(tmp_path: Path) -> None:
+    code, out, err = await run("up", "--data-dir", tmp_path, "--no-demo")
+    assert (code, out) == (2, "")
+    assert err.startswith("mediamirror: No Cloudinary account is configured")
+    assert err.count("\n") == 1
+
+
+async def test_roles_as_processes_take_webhooks_to_rows(environment: dict[str, str]) -> None:
+    assert (await run("mirror", env=environment))[0] == 1
+    assert await run("migrate", env=environment) == (0, "applied 0001_mirror\n", "")
+    assert await run("migrate", env=environment) == (0, "the schema is up to date\n", "")
+    gateway, mirror = await start("gateway", env=environment), await start("mirror", env=environment)
+    assert gateway.stderr is not None
+    url = ""
+    while not url:
+        event = orjson.loads(await gateway.stderr.readline())
+        url = event.get("url", "")
+
+    async def sends() -> bool:
+        code, out, _ = await run("send", PAYLOADS, "--url", url, "--json", "--shuffle", "--repeat", 3, env=environment)
+        return code == 0 and orjson.loads(out)["accepted"] == orjson.loads(out)["sent"] == 3 * 15
+
+    await eventually(sends)
+
+    async def logged() -> bool:
+        _, out, _ = await run("log", "--json", "--limit", 1000, env=environment)
+        return len(lines(out)) >= 3 * 15
+
+    await eventually(logged)
+    _, table, _ = await run("assets", "--deleted", env=environment)
+    assert "strawberry_milk_splash" in table
+    _, out, _ = await run("assets", "kids_playing_with_puppy", "--json", env=environment)
+    (row,) = lines(out)
+    assert row["deleted_at"] == "2024-06-25T12:24:29.599817+00:00"
+    _, out, _ = await run("log", "--outcome", "ignored", "--json", env=environment)
+    assert {line["outcome"] for line in lines(out)} == {"ignored"}
+    for role in (gateway, mirror):
+        assert (await stop(role))[0] == 0
+
+
+async def test_what_a_user_does_wrong_is_one_line_and_an_exit_code(
+    environment: dict[str, str], tmp_path: Path, pool: Pool
+) -> None:
+    del pool
+    away = environment | {"MEDIAMIRROR_DATABASE_URL": "postgresql://127.0.0.1:1/x", "MEDIAMIRROR_KAFKA_BOOTSTRAP": "127.0.0.1:1"}
+    for arguments, env, code, message in (
+        (("assets",), away, 1, "PostgreSQL can't be reached"),
+        (("assets", "--data-dir", tmp_path), {}, 2, "No PostgreSQL is configured"),
+        (("gateway",), {"CLOUDINARY_URL": "cloudinary://1:2@a"}, 2, "No Kafka is configured"),
+        (("gateway",), {"MEDIAMIRROR_GATEWAY_PORT": "many"}, 2, "MEDIAMIRROR_GATEWAY_PORT"),
+        (("mirror", "--accept-gap", "x"), environment, 2, "PARTITION:OFFSET"),
+        (("mirror", "--accept-gap", "0:99"), environment, 2, "has no offset 99 in partition 0"),
+        (("send", tmp_path), environment, 2, "holds no *.json"),
+        (("send", PAYLOADS, "--cloud", "other"), environment, 2, "no secret is known for other"),
+    ):
+        exit_code, _, err = await run(*arguments, env=env)
+        assert message in err
+        assert (exit_code, err.count("\n")) == (code, 1), err
+    exit_code, _, err = await run("send", PAYLOADS, "--url", "http://127.0.0.1:1", env=environment)
+    assert (exit_code, err.count("\n")) == (1, 15)
+
+
+async def test_settings_are_listed_with_secrets_masked(environment: dict[str, str]) -> None:
+    code, out, _ = await run("settings", "--json", env=environment)
+    listed = {row["variable"]: row for row in lines(out)}
+    assert code == 0
+    assert listed["MEDIAMIRROR_CLOUDS"]["value"] == "acme: 333333333333333=**********"
+    assert listed["MEDIAMIRROR_DATABASE_URL"]["value"] == "**********"
+    assert "a-secret-of-acme" not in out
+    assert (await run("version"))[1].strip()

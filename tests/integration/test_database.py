@@ -1,0 +1,63 @@
+import asyncio
+from pathlib import Path
+
+import pytest
+
+import service.database
+from service.database import (
+    DatabaseUnreachableError,
+    MigrationChangedError,
+    NoDatabaseError,
+    SchemaAheadError,
+    SchemaBehindError,
+    connect,
+    migrate,
+    require_schema,
+)
+from service.settings import Settings, load_settings
+
+
+async def test_migrations_are_applied_once_whoever_comes_first(settings: Settings) -> None:
+    async with connect(settings) as pool:
+        with pytest.raises(SchemaBehindError, match="0001_mirror"):
+            await require_schema(pool)
+        applied = await asyncio.gather(migrate(pool), migrate(pool), migrate(pool))
+        assert sorted(applied) == [[], [], ["0001_mirror"]]
+        await require_schema(pool)
+
+
+async def test_a_migration_changed_after_it_was_applied_is_refused(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "migrations").mkdir()
+    monkeypatch.setattr(service.database, "FOLDER", tmp_path)
+    migration = tmp_path / "migrations" / "0001_one.sql"
+    migration.write_text("CREATE TABLE one (id int)")
+    async with connect(settings) as pool:
+        assert await migrate(pool) == ["0001_one"]
+        migration.write_text("CREATE TABLE one (id bigint)")
+        with pytest.raises(MigrationChangedError, match="0001_one"):
+            await migrate(pool)
+        migration.unlink()
+        with pytest.raises(SchemaAheadError, match="0001_one"):
+            await require_schema(pool)
+
+
+async def test_a_migration_that_fails_leaves_nothing(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "migrations").mkdir()
+    monkeypatch.setattr(service.database, "FOLDER", tmp_path)
+    (tmp_path / "migrations" / "0001_one.sql").write_text("CREATE TABLE one (id int); SELECT 1 / 0")
+    async with connect(settings) as pool:
+        with pytest.raises(Exception, match="division by zero"):
+            await migrate(pool)
+        assert await pool.fetchval("SELECT to_regclass('one')") is None
+
+
+async def test_no_database_and_one_that_is_away_are_clear_errors() -> None:
+    with pytest.raises(NoDatabaseError):
+        async with connect(load_settings()):
+            pass
+    for url in ("postgresql://127.0.0.1:1/x", "postgresql://[", "nonsense"):
+        with pytest.raises(DatabaseUnreachableError):
+            async with connect(load_settings(database_url=url)):
+                pass
