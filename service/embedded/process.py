@@ -91,9 +91,10 @@ class ServerProcess:
 
     def kill(self) -> None:
         """End the server by SIGKILL, as a crash would."""
-        if self._child is None:
+        if (child := self._child) is None:
             return
-        self._child.kill()
-        self._child.wait()
+        child.kill()
+        child.wait()
         self._child = None
-        self._lock.name(None)  # children of the server may hold the lock a moment longer, but this process id is free
+        if self._lock.owner == child.pid:
+            self._lock.name(None)  # its children may hold the lock a moment longer, but this process id is free
