@@ -1,11 +1,12 @@
 """`rename`: an asset got another public id, or another delivery type."""
 
 from schemas.asset import AssetName, Group
-from schemas.change import Change, stated
-from schemas.notification import Notification, Rename, read
+from schemas.bodies import Rename, read
+from schemas.change import Change
+from schemas.notification import Notification
 
 
-def handle(notification: Notification) -> list[Change]:
+def renamed(notification: Notification) -> list[Change]:
     """Assert the new name, and that the asset was alive to get it."""
     body = read(Rename, notification.body)
     if body.resource_type is None or body.type is None or body.to_public_id is None:
@@ -14,6 +15,9 @@ def handle(notification: Notification) -> list[Change]:
     if body.asset_id is None and old_name is None:
         return []
     new_name = AssetName(body.resource_type, body.to_type or body.type, body.to_public_id)
-    groups: dict[Group, dict[str, object]] = {Group.EXISTENCE: {"deleted_at": None}, Group.NAME: new_name._asdict()}
-    groups |= stated({Group.FOLDER: body.asset_folder, Group.DISPLAY: body.display_name})
-    return [Change(body.asset_id, old_name, notification.clock(), groups)]
+    wholes: dict[Group, dict[str, object]] = {Group.ALIVE: {}, Group.NAME: new_name._asdict()}
+    if body.asset_folder is not None:
+        wholes[Group.FOLDER] = {"assigned_folder": body.asset_folder}
+    if body.display_name is not None:
+        wholes[Group.DISPLAY] = {"display_name": body.display_name}
+    return [Change(body.asset_id, old_name, notification.clock(), wholes)]

@@ -4,16 +4,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import NamedTuple, Self
 
 from schemas.clock import Clock
 
 
 class Group(StrEnum):
-    """Fields that Cloudinary changes together; each group is one last-writer-wins register with a clock of its own."""
+    """What Cloudinary changes together; each group has a clock of its own."""
 
-    CONTENT = "content"
+    EXISTENCE = "existence"  # follows from the next three
+    ALIVE = "alive"  # acted on, or read
+    DELETED = "deleted"
+    GONE = "gone"  # not there when read; when it went, a reading can't tell
     NAME = "name"
+    CONTENT = "content"
+    PLACEHOLDER = "placeholder"
+    DETAILS = "details"
     DISPLAY = "display"
     FOLDER = "folder"
     TAGS = "tags"
@@ -21,7 +28,32 @@ class Group(StrEnum):
     METADATA = "metadata"
     ACCESS = "access"
     MODERATION = "moderation"
-    EXISTENCE = "existence"
+    DERIVED = "derived"
+
+
+# Groups of columns.
+COLUMNS: Mapping[Group, tuple[str, ...]] = MappingProxyType(
+    {
+        Group.EXISTENCE: ("deleted_at",),
+        Group.ALIVE: (),
+        Group.DELETED: (),
+        Group.GONE: (),
+        Group.NAME: ("resource_type", "type", "public_id"),
+        Group.CONTENT: (
+            "format", "version", "version_id", "bytes", "width", "height", "duration", "etag", "created_at", "uploaded_at",
+        ),
+        Group.PLACEHOLDER: ("placeholder",),
+        Group.DISPLAY: ("display_name",),
+        Group.FOLDER: ("assigned_folder",),
+        Group.ACCESS: ("access_control",),
+    }
+)  # fmt: skip
+
+# Groups of elements in one column, each element decided for itself.
+ELEMENTS = frozenset({Group.DETAILS, Group.TAGS, Group.CONTEXT, Group.METADATA, Group.MODERATION, Group.DERIVED})
+
+# Groups whose clock is led by Cloudinary's `version`.
+VERSIONED = frozenset({Group.CONTENT, Group.PLACEHOLDER, Group.DETAILS})
 
 
 class AssetName(NamedTuple):
@@ -45,6 +77,11 @@ class AssetKey(NamedTuple):
     asset_id: str
 
 
+def key_of_name(cloud: str, name: AssetName) -> AssetKey:
+    """Give the key of an asset whose id nobody has told yet; a slash tells it from Cloudinary's ids."""
+    return AssetKey(cloud, str(name))
+
+
 @dataclass(frozen=True, slots=True)
 class Asset:
     """A row of `media_assets`, but for `updated_at`, which PostgreSQL sets."""
@@ -64,23 +101,34 @@ class Asset:
     height: int | None = None
     duration: float | None = None  # seconds
     etag: str | None = None
-    placeholder: bool = False
     created_at: datetime | None = None
     uploaded_at: datetime | None = None
+    placeholder: bool = False
     details: Mapping[str, object] = field(default_factory=dict)
-    # one field each
-    asset_folder: str | None = None
+    # folder
+    assigned_folder: str | None = None  # as it was told, at the folder group's clock
+    asset_folder: str | None = None  # where folder moves have brought it since
+    # the others
     display_name: str | None = None
     tags: list[str] = field(default_factory=list)
     context: Mapping[str, object] = field(default_factory=dict)
     metadata: Mapping[str, object] = field(default_factory=dict)
     access_control: list[object] | None = None
-    moderation: list[object] | None = None
-    # existence
+    moderation: Mapping[str, object] = field(default_factory=dict)  # by kind
+    derived: Mapping[str, object] = field(default_factory=dict)  # by transformation
     deleted_at: datetime | None = None
 
-    clocks: Mapping[str, Clock] = field(default_factory=dict)  # by group
+    clocks: Mapping[str, Clock] = field(default_factory=dict)  # by group, and by group.element where an element is newer
     revision: int = 0  # how many changes were applied
+
+    @classmethod
+    def unseen(cls, key: AssetKey) -> Self:
+        """Give an asset of which nothing is known but its key."""
+        parts = key.asset_id.split("/", 2)
+        if len(parts) < len(AssetName._fields):
+            return cls(*key)
+        resource_type, delivery_type, public_id = parts
+        return cls(*key, resource_type=resource_type, type=delivery_type, public_id=public_id)
 
     @property
     def key(self) -> AssetKey:

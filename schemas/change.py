@@ -1,40 +1,40 @@
 """What one notification asserts about one asset."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
-from schemas.asset import AssetName, Group
+from schemas.asset import VERSIONED, AssetName, Group
 from schemas.clock import Clock, content_clock_of
 
-_FIELD_OF = {
-    Group.DISPLAY: "display_name",
-    Group.FOLDER: "asset_folder",
-    Group.TAGS: "tags",
-    Group.CONTEXT: "context",
-    Group.METADATA: "metadata",
-    Group.ACCESS: "access_control",
-    Group.MODERATION: "moderation",
-}
+
+class Gone:
+    """The value of an element that is removed."""
+
+    def __repr__(self) -> str:
+        return "GONE"
 
 
-def stated(values: Mapping[Group, object]) -> dict[Group, dict[str, object]]:
-    """Give the assertions of one-field groups, without those that the body leaves out (None)."""
-    return {group: {_FIELD_OF[group]: value} for group, value in values.items() if value is not None}
+GONE: Final = Gone()
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Field values by group, all as of one clock.
+    """Assertions about one asset, all as of one clock.
 
-    The asset is meant by `asset_id`, or, in bodies that lack it, by `name`.
+    The asset is meant by `asset_id`, or, in bodies that lack it, by `name`: what it was called before the change.
     """
 
     asset_id: str | None
     name: AssetName | None
     clock: Clock
-    groups: Mapping[Group, Mapping[str, object]]
-    version: int = 0  # Cloudinary's version of the content asserted, if any
+    # group -> all of its columns or elements: what is not among them is not there
+    wholes: Mapping[Group, Mapping[str, object]] = field(default_factory=dict)
+    # group -> some of its columns or elements, `GONE` for what is removed: the others stay as they are
+    parts: Mapping[Group, Mapping[str, object]] = field(default_factory=dict)
+    version: int = 0  # Cloudinary's version of the content spoken of, where the body says it
+    refetch: str | None = None  # why the account must be asked, when the body doesn't tell all
 
     def clock_of(self, group: Group) -> Clock:
         """Give the clock that decides whether this change wins the group."""
-        return content_clock_of(self.version, self.clock) if group is Group.CONTENT else self.clock
+        return content_clock_of(self.version, self.clock) if group in VERSIONED else self.clock

@@ -4,6 +4,7 @@ A clock is a string of fixed-width parts, so comparing two strings compares (eve
 read, and a person can read one in psql.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import NewType
@@ -14,14 +15,16 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _LATEST = 10**16 - 1
 _HIGHEST_VERSION = 10**12 - 1
+_LENGTH = 16 + 1 + 1 + 1 + 16  # of a clock that no version leads
 
 
 class Rank(IntEnum):
-    """What wins at equal event times: a reading of the account yields to an event, and an event to a delete."""
+    """What wins at equal event times."""
 
-    READING = 0
+    READING = 0  # of the account: it may be older than the event that it ties with
     EVENT = 1
-    DELETE = 2
+    RESULT = 2  # of a job, which is dated by the event that began it
+    DELETE = 3
 
 
 def clock_of(event_time: datetime, rank: Rank, digest: str) -> Clock:
@@ -30,6 +33,22 @@ def clock_of(event_time: datetime, rank: Rank, digest: str) -> Clock:
     return Clock(f"{micros:016d}.{rank:d}.{digest[:16]}")
 
 
+def time_of(clock: Clock) -> datetime:
+    """Give the event time of a clock that `clock_of` made."""
+    return EPOCH + int(clock[:16]) * _MICROSECOND
+
+
+def latest_time(clocks: Iterable[Clock]) -> datetime:
+    """Give the newest event time of an asset's clocks, of which some are led by a version."""
+    plain = (clock[-_LENGTH:] for clock in clocks if len(clock) >= _LENGTH)
+    return time_of(Clock(max(plain, default="0" * 16)))
+
+
 def content_clock_of(version: int, clock: Clock) -> Clock:
     """Make the clock of a content group: led by Cloudinary's `version`, since a higher version is newer content at any time."""
-    return Clock(f"{min(max(version, 0), _HIGHEST_VERSION):012d}.{clock}")
+    return Clock(f"{floor_of(version)}.{clock}")
+
+
+def floor_of(version: int) -> Clock:
+    """Make the clock that is newer than all of lower versions, and older than any of this one."""
+    return Clock(f"{min(max(version, 0), _HIGHEST_VERSION):012d}")

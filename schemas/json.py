@@ -1,7 +1,7 @@
 """JSON as Cloudinary sends it and PostgreSQL can hold it."""
 
 import json
-from typing import NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, cast
 
 import orjson
 
@@ -46,6 +46,24 @@ def storable(raw: bytes) -> JSONObject:
     if b"\\u0000" in raw or b"\\ud" in raw or b"\\uD" in raw:
         value = {clean_text(key): _clean(item) for key, item in value.items()}
     return value
+
+
+class _Pairs(list[tuple[str, JSON]]):
+    """An object as the pairs it was written as."""
+
+
+def members(raw: bytes, name: str) -> list[tuple[str, JSON]]:
+    """Give the members of the object that `name` holds in `raw`, doubled keys too, of which a dict keeps but the last."""
+    held = dict(json.loads(raw, object_pairs_hook=_Pairs)).get(name)
+    return [(clean_text(key), _clean(_plain(value))) for key, value in held] if isinstance(held, _Pairs) else []
+
+
+def _plain(value: Any) -> JSON:  # noqa: ANN401  # what json.loads gives
+    if isinstance(value, _Pairs):
+        return {key: _plain(item) for key, item in value}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return cast("JSON", value)
 
 
 def _clean(value: JSON) -> JSON:

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.metadata
+import os
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -14,13 +15,20 @@ from rich.progress import Progress
 
 from service import demo, supervisor
 from service.database import connect, migrate, require_schema
+from service.dlq import command as dlq
 from service.errors import MediamirrorError
+from service.events import command as media_events
+from service.events.app import run_relay
+from service.follow import Filters, Follower
 from service.gateway.app import run_gateway
 from service.mirror.app import run_mirror
 from service.mirror.entry import Outcome
 from service.mirror.gap import Gap
-from service.printing import console, print_answers, print_rows, print_settings, print_site
-from service.running import gateway_of, joined
+from service.options import DATA_DIR, DataDir, Json, Limit, command_settings
+from service.printing import console, print_answers, print_log_line, print_rows, print_settings, print_site
+from service.replay import command as log_again
+from service.replay import proof
+from service.running import gateway_of
 from service.sender import Answer, order, read_bodies
 from service.sender import send as send_webhooks
 from service.settings import Settings, load_settings
@@ -35,16 +43,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(dlq.app, name="dlq")
+app.command()(media_events.events)
+app.command()(log_again.replay)
+app.command()(log_again.history)
+app.command()(proof.verify)
+app.command()(proof.rebuild)
 
-DataDir = Annotated[Path, typer.Option(help="Where `up` keeps its Kafka and PostgreSQL.", file_okay=False)]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")]
 Cloud = Annotated[str | None, typer.Option(help="Only this cloud.")]
-Limit = Annotated[int, typer.Option(min=1, help="At most so many lines.")]
 Gaps = Annotated[
     list[str] | None,
     typer.Option(metavar="PARTITION:OFFSET", help="Read a partition from there, accepting that what came before is gone."),
 ]
-DATA_DIR = Path(".mediamirror")
 VERSION = importlib.metadata.version("mediamirror")
 DEMO_ASSETS = 200
 DEMO_CONCURRENCY = 4
@@ -124,10 +134,17 @@ def mirror(*, accept_gap: Gaps = None) -> None:
     supervisor.run(run_mirror(settings, Metrics(), gaps))
 
 
+@app.command()
+def relay() -> None:
+    """Publish media events: from the outbox in PostgreSQL to Kafka."""
+    settings = _role_settings()
+    supervisor.run(run_relay(settings, Metrics()))
+
+
 @app.command(name="migrate")
 def migrate_command(*, data_dir: DataDir = DATA_DIR) -> None:
     """Bring the database's schema up to date."""
-    supervisor.run(_migrate(_settings(data_dir)))
+    supervisor.run(_migrate(command_settings(data_dir)))
 
 
 async def _migrate(settings: Settings) -> None:
@@ -154,7 +171,7 @@ def send(
 ) -> None:
     """Sign recorded webhooks and post them to a gateway, as Cloudinary does. Exits with 1 unless all were accepted."""
     webhooks = order(read_bodies(files), repeat=repeat, shuffle=shuffle)
-    settings = _settings(data_dir)
+    settings = command_settings(data_dir)
     name, signing_secret = settings.sender(cloud, key, secret)
     gateway_url = url or gateway_of(data_dir) or f"http://127.0.0.1:{settings.gateway_port}"
     answers: list[Answer] = []
@@ -188,22 +205,38 @@ def assets(
     columns = ("cloud", "asset_id", "public_id", "resource_type", "type", "format", "bytes", "revision", "deleted_at")
     # who asks for one asset wants to know that it is gone
     arguments = (cloud, name, deleted or name is not None, limit)
-    supervisor.run(_print("assets", arguments, columns, _settings(data_dir), as_json=json))
+    supervisor.run(_print("assets", arguments, columns, command_settings(data_dir), as_json=json))
 
 
 @app.command(name="log")
 def log_command(
-    asset: Annotated[str | None, typer.Option(help="Only this asset id.")] = None,
+    asset: Annotated[str | None, typer.Option(help="Only this asset id or public id.")] = None,
     *,
     cloud: Cloud = None,
     outcome: Annotated[Outcome | None, typer.Option(help="Only this outcome.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="New lines as they come, until Ctrl-C.")] = False,
     limit: Limit = 50,
     data_dir: DataDir = DATA_DIR,
     json: Json = False,
 ) -> None:
     """Print the sync log, newest first: what became of each notification."""
+    settings = command_settings(data_dir)
+    if follow:
+        supervisor.run(_follow(Filters(asset, cloud, outcome), settings, as_json=json))
+        return
     columns = ("applied_at", "cloud", "notification_type", "asset_id", "outcome", "changed", "reason", "triggered_by")
-    supervisor.run(_print("log", (cloud, asset, outcome, limit), columns, _settings(data_dir), as_json=json))
+    supervisor.run(_print("log", (cloud, asset, outcome, limit), columns, settings, as_json=json))
+
+
+async def _follow(filters: Filters, settings: Settings, *, as_json: bool) -> None:
+    async with connect(settings, size=1) as pool:
+        await require_schema(pool)
+        try:
+            async for line in Follower(pool, filters).lines():
+                print_log_line(dict(line), as_json=as_json)
+        except BrokenPipeError:
+            # whoever read along has had enough; without this, Python would try to write the rest at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 async def _print(
@@ -230,12 +263,6 @@ def _role_settings() -> Settings:
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
     return settings
-
-
-def _settings(data_dir: Path) -> Settings:
-    settings = load_settings()
-    configure_logging("warning", settings.log_format)
-    return joined(settings, data_dir)
 
 
 def _say(line: str) -> None:

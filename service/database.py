@@ -1,8 +1,8 @@
 """PostgreSQL: connections and migrations."""
 
 import hashlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -46,8 +46,11 @@ class SchemaAheadError(MediamirrorError):
 
 
 @asynccontextmanager
-async def connect(settings: Settings, *, size: int = 4) -> AsyncIterator[Pool]:
-    """Open a pool of up to `size` connections; raises `NoDatabaseError` or `DatabaseUnreachableError`."""
+async def connect(settings: Settings, *, size: int = 4, schema: str | None = None) -> AsyncIterator[Pool]:
+    """Open a pool of up to `size` connections; raises `NoDatabaseError` or `DatabaseUnreachableError`.
+
+    `schema`: where tables without one are, instead of where the URL or the role says.
+    """
     if settings.database_url is None:
         raise NoDatabaseError
     try:
@@ -58,7 +61,7 @@ async def connect(settings: Settings, *, size: int = 4) -> AsyncIterator[Pool]:
             timeout=10,
             command_timeout=settings.database_timeout,
             init=_set_codecs,
-            server_settings={"application_name": "mediamirror", "timezone": "UTC"},
+            server_settings={"application_name": "mediamirror", "timezone": "UTC"} | ({"search_path": schema} if schema else {}),
         )
         await pool.fetchval("SELECT 1")
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
@@ -67,6 +70,25 @@ async def connect(settings: Settings, *, size: int = 4) -> AsyncIterator[Pool]:
         yield pool
     finally:
         pool.terminate()
+
+
+_AWAY = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,  # it shuts down, or an administrator has cut us off
+    asyncpg.ObjectNotInPrerequisiteStateError,  # the database takes no connections
+    asyncpg.InvalidCatalogNameError,  # there is no such database
+)
+
+
+@contextmanager
+def reachable() -> Iterator[None]:
+    """Make a `DatabaseUnreachableError` of PostgreSQL's going away meanwhile."""
+    try:
+        yield
+    except _AWAY as error:
+        raise DatabaseUnreachableError(reason=str(error) or type(error).__name__) from error
 
 
 async def _set_codecs(connection: Connection) -> None:
@@ -114,6 +136,7 @@ async def migrate(pool: Pool) -> list[str]:
         for name, text in missing.items():
             await connection.execute(text)
             await connection.execute(query("migrations", "record"), name, _checksum(text))
+        await connection.execute((FOLDER / "views.sql").read_text())
         return list(missing)
 
 

@@ -6,7 +6,9 @@ nowhere else.
 
 import asyncio
 import ssl
-from typing import Any
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Literal
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -17,6 +19,8 @@ from service.settings import Settings
 
 # The largest webhook and its headers.
 MAX_RECORD_BYTES = 11 * 1024**2
+# The largest record and why it could not be processed; service/dlq/letter.py keeps that short enough.
+MAX_DEAD_LETTER_BYTES = MAX_RECORD_BYTES + 64 * 1024
 _DAY_MS = 24 * 60 * 60 * 1000
 
 
@@ -28,6 +32,12 @@ class NoKafkaError(MediamirrorError):
 
 class KafkaUnreachableError(MediamirrorError):
     """Kafka can't be reached at {bootstrap}: {reason}."""
+
+
+class NoSuchTopicError(MediamirrorError):
+    """There is no topic {topic} on the Kafka at {bootstrap}. The gateway, the mirror and the relay make it when they start."""
+
+    exit_code = 2
 
 
 def require_kafka(settings: Settings) -> str:
@@ -64,7 +74,7 @@ def make_producer(settings: Settings) -> AIOKafkaProducer:
         # concurrency forms the batches; lingering would only cap the rate at connections / linger
         linger_ms=0,
         max_batch_size=256 * 1024,
-        max_request_size=MAX_RECORD_BYTES,
+        max_request_size=MAX_DEAD_LETTER_BYTES,
         compression_type=None if settings.kafka_compression == "none" else settings.kafka_compression,
         request_timeout_ms=int(settings.gateway_ack_timeout * 1000),
     )
@@ -83,6 +93,19 @@ def make_consumer(settings: Settings) -> AIOKafkaConsumer:
         heartbeat_interval_ms=3_000,
         request_timeout_ms=20_000,
     )
+
+
+async def let_go(producer: AIOKafkaProducer, *, patience: float) -> Exception | None:
+    """Let a producer send what it holds for `patience` seconds, then end it; gives what kept it from that."""
+    try:
+        async with asyncio.timeout(patience):
+            await producer.stop()
+    except (TimeoutError, KafkaError) as error:
+        # stop() does nothing a second time, and its first try left these running
+        await producer._sender.close()  # noqa: SLF001
+        await producer.client.close()
+        return error
+    return None
 
 
 async def describe_cluster(settings: Settings) -> str:
@@ -114,21 +137,43 @@ async def partition_bounds(settings: Settings, topic: str) -> dict[int, tuple[in
     return {partition.partition: (earliest[partition], latest[partition]) for partition in partitions}
 
 
+async def topic_bounds(settings: Settings, topic: str) -> dict[int, tuple[int, int]]:
+    """Give the bounds of each partition of a topic that must be there; raises `NoSuchTopicError`."""
+    bounds = await partition_bounds(settings, topic)
+    if not bounds:
+        raise NoSuchTopicError(topic=topic, bootstrap=settings.kafka_bootstrap)
+    return bounds
+
+
+async def offsets_at(settings: Settings, topic: str, partitions: Iterable[int], moment: datetime) -> dict[int, int]:
+    """Give, by partition, the first offset whose record came at `moment` or later; nothing for a partition without one."""
+    milliseconds = max(int(moment.timestamp() * 1000), 0)
+    consumer = make_consumer(settings)  # joins no group, since it subscribes to nothing
+    try:
+        async with asyncio.timeout(15):
+            await consumer.start()
+            consumer.assign(wanted := [TopicPartition(topic, one) for one in partitions])
+            found = await consumer.offsets_for_times(dict.fromkeys(wanted, milliseconds))
+    except (KafkaError, TimeoutError) as error:
+        raise KafkaUnreachableError(bootstrap=settings.kafka_bootstrap, reason=str(error) or "no answer") from error
+    finally:
+        await consumer.stop()
+    return {partition.partition: at.offset for partition, at in found.items() if at is not None}
+
+
 async def ensure_topics(settings: Settings) -> None:
     """Create the topics that are not there; those that are stay as their owner made them."""
-    topic = NewTopic(
-        settings.notifications_topic,
-        num_partitions=settings.notifications_partitions,
-        replication_factor=settings.notifications_replication,
-        topic_configs={
-            "cleanup.policy": "delete",
-            "max.message.bytes": str(MAX_RECORD_BYTES),
-            "retention.ms": str(settings.notifications_retention * _DAY_MS if settings.notifications_retention >= 0 else -1),
-        },
-    )
+    days = settings.notifications_retention
+    keep_all = -1
+    topics = [
+        _topic(settings.notifications_topic, settings, settings.notifications_partitions, retention_days=days),
+        _topic(settings.dead_letter_topic, settings, 1, record_bytes=MAX_DEAD_LETTER_BYTES, retention_days=keep_all),
+        _topic(settings.events_topic, settings, settings.events_partitions, retention_days=settings.events_retention),
+        _topic(settings.assets_topic, settings, settings.events_partitions, retention_days=keep_all, policy="compact"),
+    ]
     admin = await _admin(settings)
     try:
-        response = await admin.create_topics([topic])
+        response = await admin.create_topics(topics)
         for _name, code, *_rest in response.topic_errors:
             error = for_code(code)
             if code and error is not TopicAlreadyExistsError:
@@ -137,6 +182,27 @@ async def ensure_topics(settings: Settings) -> None:
         raise KafkaUnreachableError(bootstrap=settings.kafka_bootstrap, reason=repr(error)) from error
     finally:
         await admin.close()
+
+
+def _topic(
+    name: str,
+    settings: Settings,
+    partitions: int,
+    *,
+    retention_days: int,
+    record_bytes: int = MAX_RECORD_BYTES,
+    policy: Literal["delete", "compact"] = "delete",
+) -> NewTopic:
+    return NewTopic(
+        name,
+        num_partitions=partitions,
+        replication_factor=settings.notifications_replication,
+        topic_configs={
+            "cleanup.policy": policy,
+            "max.message.bytes": str(record_bytes),
+            "retention.ms": str(retention_days * _DAY_MS if retention_days >= 0 else -1),
+        },
+    )
 
 
 async def _admin(settings: Settings) -> AIOKafkaAdminClient:

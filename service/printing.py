@@ -25,11 +25,27 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else _WIDE)
 
 
+def print_json(row: Mapping[str, object]) -> None:
+    """Print one JSON object on a line of its own."""
+    sys.stdout.buffer.write(orjson.dumps(dict(row), option=orjson.OPT_APPEND_NEWLINE))
+
+
+def print_log_line(line: Mapping[str, object], *, as_json: bool) -> None:
+    """Print a line of the sync log at once, for whoever follows it."""
+    if as_json:
+        print_json(line)
+    else:
+        parts = ("applied_at", "cloud", "notification_type", "public_id", "asset_id", "outcome")
+        why = line["reason"] or line["changed"]
+        sys.stdout.write("  ".join([*(_cell(line[part]) or "-" for part in parts), _cell(why)]).rstrip() + "\n")
+    sys.stdout.flush()
+
+
 def print_rows(rows: Iterable[Mapping[str, object]], columns: Sequence[str], *, as_json: bool) -> None:
     """Print rows: all of their fields as JSON, or `columns` as a table."""
     if as_json:
         for row in rows:
-            sys.stdout.buffer.write(orjson.dumps(dict(row), option=orjson.OPT_APPEND_NEWLINE))
+            print_json(row)
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:

@@ -83,6 +83,13 @@ class Settings(BaseSettings):
         -1, ge=-1, description="Days, of a topic that we create; -1 keeps all, so that the mirror can be rebuilt."
     )
 
+    events_topic: str = Field("media.events", description="Each change, as a CloudEvent.")
+    assets_topic: str = Field("media.assets", description="Each asset's current state; compacted.")
+    events_partitions: int = Field(12, ge=1, description="Of these topics, when we create them.")
+    events_retention: int = Field(7, ge=-1, description="Days that events stay, of a topic that we create; -1 keeps all.")
+    relay_host: str = Field("127.0.0.1", description="Where the relay's /livez, /readyz and /metrics listen.")
+    relay_port: Port = Field(8082, description="Where the relay's /livez, /readyz and /metrics listen; 0 picks a free port.")
+
     database_url: SecretStr | None = Field(None, description="PostgreSQL, postgresql://user:password@host/database.")
     database_timeout: Positive = Field(30, description="Seconds for one statement.")
 
@@ -108,6 +115,7 @@ class Settings(BaseSettings):
         description="This mirror's name in its group (static membership). Default: host name.",
     )
     mirror_batch: int = Field(1000, ge=1, description="Most notifications in one transaction.")
+    sync_log_retention: int = Field(30, ge=1, description="Days that the sync log is kept.")
     mirror_host: str = Field("127.0.0.1", description="Where the mirror's /livez, /readyz and /metrics listen.")
     mirror_port: Port = Field(8081, description="Where the mirror's /livez, /readyz and /metrics listen; 0 picks a free port.")
 
@@ -126,6 +134,11 @@ class Settings(BaseSettings):
         """Read the environment, with the `_FILE` variants resolved, and nothing else."""
         del env_settings, dotenv_settings, file_secret_settings
         return init_settings, _Environment(settings_cls)
+
+    @property
+    def dead_letter_topic(self) -> str:
+        """Where notifications go that can't be processed."""
+        return f"{self.notifications_topic}.dlq"
 
     def require_clouds(self) -> Mapping[str, Cloud]:
         """Give the clouds; raises `NoCloudError` when there are none."""

@@ -79,11 +79,19 @@ class Metrics:
             ("cloud", "type", "outcome"),
             registry=registry,
         )
+        self.dead_letters = Counter(
+            "mediamirror_dead_letters",
+            "Records that could not be processed and went to the dead-letter topic, by exception.",
+            ("exception",),
+            registry=registry,
+        )
         self.batches = Histogram(
             "mediamirror_batch_seconds", "Batch read to commit in PostgreSQL.", buckets=_LATENCIES, registry=registry
         )
         self.position = Gauge("mediamirror_position", "Next offset to apply.", ("topic", "partition"), registry=registry)
         self.lag = Gauge("mediamirror_lag", "Notifications not yet applied.", ("topic", "partition"), registry=registry)
+        self.events = Counter("mediamirror_events", "Media events that Kafka has acked.", registry=registry)
+        self.outbox = Gauge("mediamirror_outbox", "Media events not yet on Kafka, as of the last look.", registry=registry)
         self.consumer_renewals = Counter(
             "mediamirror_consumer_renewals", "Consumers replaced because they stood still.", registry=registry
         )

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from service.database import Pool, connect, migrate
 from service.embedded.ports import is_free
 from service.embedded.stack import EmbeddedStack
+from service.events.relay import Relay
 from service.gateway.app import run_gateway
 from service.kafka import ensure_topics
 from service.mirror.consumer import Mirror
@@ -56,7 +57,7 @@ async def run_site(
     gaps: Sequence[Gap],
     progress: Callable[[str], None],
 ) -> AsyncIterator[Site]:
-    """Run gateway and mirror; gives the site once a webhook sent to it would become a row."""
+    """Run gateway, mirror and relay; gives the site once a webhook sent to it would become a row."""
     settings.require_clouds()
     metrics = Metrics()
     database_url = settings.database_url.get_secret_value() if settings.database_url else None
@@ -71,13 +72,14 @@ async def run_site(
             await accept(gaps, settings, pool)
             mirror = Mirror(settings, pool, metrics)
             async with asyncio.TaskGroup() as roles:
-                mirroring = roles.create_task(mirror.run())
+                running = [roles.create_task(role.run()) for role in (mirror, Relay(settings, pool, metrics))]
                 async with run_gateway(_with_port(settings), metrics) as gateway:
                     await mirror.joined.wait()
                     files = [data_dir / FILE, *([ready_file] if ready_file else [])]
                     with announced(describe(gateway, settings), *files):
                         yield Site(gateway, settings, pool)
-                mirroring.cancel()
+                for task in running:
+                    task.cancel()
 
 
 def _with_port(settings: Settings) -> Settings:

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from service.errors import MediamirrorError
-from service.kafka import ensure_topics, make_producer
+from service.kafka import ensure_topics, let_go, make_producer
 from service.settings import Settings
 from service.telemetry import Metrics
 
@@ -45,15 +45,9 @@ class _Line:
 
     async def close(self, patience: float) -> None:
         """Let the producer send what it holds for `patience` seconds, then let go of it."""
-        try:
-            async with asyncio.timeout(patience):
-                await self.producer.stop()
-        except (TimeoutError, KafkaError) as error:
+        if error := await let_go(self.producer, patience=patience):
             # Whoever waited for what is lost here has been told so with a 503.
             log.warning("producer let go with records unacked", records=len(self.sends), error=repr(error))
-            # stop() does nothing a second time, and its first try left these running
-            await self.producer._sender.close()  # noqa: SLF001
-            await self.producer.client.close()
         for sending in list(self.sends):
             sending.cancel()
 

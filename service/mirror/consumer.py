@@ -5,8 +5,6 @@ import contextlib
 import time
 from collections.abc import Sequence
 
-import asyncpg
-import stamina
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
@@ -14,9 +12,13 @@ from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRa
 from handlers.registry import HANDLERS
 from service.database import Pool
 from service.kafka import KafkaUnreachableError, describe_cluster, ensure_topics, make_consumer
-from service.mirror.entry import Entry, LogLine, Record, failed, understand
+from service.mirror.deadletter import DeadLetters, NotDeadLetteredError
+from service.mirror.entry import Entry, LogLine, Record, failed, understand, unreadable
+from service.mirror.housekeeping import Housekeeping, StandsStillError
+from service.mirror.patience import OUTAGES, patiently
 from service.mirror.positions import Positions
-from service.mirror.store import Advance, ConflictError, FencedError, Store
+from service.mirror.retention import Retention
+from service.mirror.store import Advance, FencedError, Store
 from service.settings import Settings
 from service.telemetry import Metrics
 
@@ -24,17 +26,9 @@ log = structlog.get_logger(__name__)
 
 _POLL_MS = 500
 _RESTART_SECONDS = 0.5
-_HOUSEKEEPING_SECONDS = 10.0
-_KAFKA_SECONDS = 5.0  # for one answer to a side question
+_SEEKING_SECONDS = 0.02
+_STOP_SECONDS = 5.0
 _ALIVE_SECONDS = 120.0  # longer than any single wait of the loop
-
-# A record's own fault. Everything else that PostgreSQL says is an outage, and an outage never costs a record.
-_RECORD_ERRORS = (asyncpg.DataError, asyncpg.ProgramLimitExceededError)
-_OUTAGES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
-
-
-class _StandsStillError(Exception):
-    """There is something to read, or Kafka does not say whether there is, and nothing comes."""
 
 
 class Mirror:
@@ -46,6 +40,8 @@ class Mirror:
         self._pool = pool
         self._metrics = metrics
         self._store = Store(pool, self._topic)
+        self._dead_letters = DeadLetters(settings, metrics)
+        self._retention = Retention(pool, settings.sync_log_retention)
         self._turned_at = time.monotonic()
         self.joined = asyncio.Event()  # the group has given us our share of the partitions
 
@@ -54,7 +50,7 @@ class Mirror:
         while True:
             try:
                 await self._read()
-            except (KafkaError, KafkaUnreachableError, _StandsStillError, *_OUTAGES) as error:
+            except (KafkaError, KafkaUnreachableError, StandsStillError, NotDeadLetteredError, *OUTAGES) as error:
                 log.error("mirror starts reading anew", reason=str(error) or repr(error))
             self._turn()
             self._metrics.consumer_renewals.inc()
@@ -71,7 +67,7 @@ class Mirror:
         try:
             async with asyncio.timeout(2):
                 return bool(await self._pool.fetchval("SELECT true"))
-        except _OUTAGES:
+        except OUTAGES:
             return False
 
     async def _read(self) -> None:
@@ -81,31 +77,35 @@ class Mirror:
         consumer = make_consumer(self._settings)
         try:
             await consumer.start()
-            positions = Positions(consumer, self._store, self._topic, cluster)
+            positions = Positions(consumer, self._store, self._topic, cluster, self.joined)
             consumer.subscribe([self._topic], listener=positions)
             await self._loop(consumer, positions)
         finally:
             self.joined.clear()
+            await self._dead_letters.close()
             with contextlib.suppress(KafkaError, TimeoutError):
-                async with asyncio.timeout(_KAFKA_SECONDS):
+                async with asyncio.timeout(_STOP_SECONDS):
                     await consumer.stop()
 
     async def _loop(self, consumer: AIOKafkaConsumer, positions: Positions) -> None:
-        housekeeping = _Housekeeping(consumer, positions, self._store, self._topic, self._metrics)
+        housekeeping = Housekeeping(consumer, positions, self._store, self._topic, self._metrics)
         while True:
             self._turn()
+            await housekeeping.turn()
+            await self._retention.turn()
             try:
                 fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=self._settings.mirror_batch)
-            except (OffsetOutOfRangeError, NoOffsetForPartitionError):
+            except NoOffsetForPartitionError:
+                # The consumer has looked before `positions` has told it where to begin.
+                await asyncio.sleep(_SEEKING_SECONDS)
+                fetched = {}
+            except OffsetOutOfRangeError:
                 await positions.load(consumer.assignment())  # raises what is wrong, in words
                 await asyncio.sleep(_RESTART_SECONDS)
                 continue
             positions.check()
-            if positions.assigned:
-                self.joined.set()
             if fetched:
                 await self._apply_fetched(consumer, positions, fetched)
-            await housekeeping.turn()
 
     async def _apply_fetched(
         self, consumer: AIOKafkaConsumer, positions: Positions, fetched: dict[TopicPartition, list[Record]]
@@ -121,6 +121,8 @@ class Mirror:
                 advances.append(Advance(partition.partition, expected, new[-1].offset + 1))
         if not entries:
             return
+        if failures := [entry for entry in entries if entry.failure]:
+            await self._dead_letters.write(failures)
         started = time.perf_counter()
         try:
             lines = await self._apply(entries, advances)
@@ -137,22 +139,37 @@ class Mirror:
         log.debug("batch applied", notifications=len(entries), lines=len(lines), partitions=len(advances))
 
     async def _apply(self, entries: Sequence[Entry], advances: Sequence[Advance]) -> Sequence[LogLine]:
-        """Apply a batch, however long PostgreSQL is away; one record that it refuses fails alone."""
+        """Apply a batch, however long PostgreSQL is away; a record that makes it fail fails alone."""
         try:
             return await self._apply_patiently(entries, advances)
-        except _RECORD_ERRORS as error:
-            if len(entries) == 1:
-                return await self._apply_patiently([failed(entries[0], str(error))], advances)
+        except FencedError:
+            raise
+        except Exception as error:  # noqa: BLE001  # no outage: it lies with a record
+            log.warning("batch failed, its records are applied one by one", notifications=len(entries), reason=repr(error))
         lines: list[LogLine] = []
         expected = {advance.partition: advance.expected for advance in advances}
         for entry in entries:
             partition, after = entry.record.partition, entry.record.offset + 1
-            lines += await self._apply([entry], [Advance(partition, expected[partition], after)])
+            lines += await self._apply_alone(entry, Advance(partition, expected[partition], after))
             expected[partition] = after
         return lines
 
+    async def _apply_alone(self, entry: Entry, advance: Advance) -> Sequence[LogLine]:
+        """Apply one record of a batch that failed; the one that fails again becomes a dead letter."""
+        try:
+            return await self._apply_patiently([entry], [advance])
+        except FencedError:
+            raise
+        except Exception as error:
+            if entry.failure is None:
+                log.exception("record can't be applied", partition=entry.record.partition, offset=entry.record.offset)
+                dead = failed(entry, error, attempts=2)
+                await self._dead_letters.write([dead])
+                return await self._apply_alone(dead, advance)
+        return await self._apply_patiently([unreadable(entry)], [advance])
+
     async def _apply_patiently(self, entries: Sequence[Entry], advances: Sequence[Advance]) -> Sequence[LogLine]:
-        async for attempt in stamina.retry_context(on=_is_passing, attempts=None, timeout=None, wait_initial=0.1, wait_max=5.0):
+        async for attempt in patiently():
             self._turn()
             with attempt:
                 return await self._store.apply(entries, advances)
@@ -160,45 +177,3 @@ class Mirror:
 
     def _turn(self) -> None:
         self._turned_at = time.monotonic()
-
-
-def _is_passing(error: Exception) -> bool:
-    return isinstance(error, (ConflictError, *_OUTAGES)) and not isinstance(error, _RECORD_ERRORS)
-
-
-class _Housekeeping:
-    """What is due now and then: day partitions, lag, the offsets' copy in Kafka, and a look whether reading still works."""
-
-    def __init__(self, consumer: AIOKafkaConsumer, positions: Positions, store: Store, topic: str, metrics: Metrics) -> None:
-        self._consumer = consumer
-        self._positions = positions
-        self._store = store
-        self._topic = topic
-        self._metrics = metrics
-        self._due_at = 0.0
-        self._seen: dict[int, int] = {}
-
-    async def turn(self) -> None:
-        """Do what is due; raises `_StandsStillError` when a new consumer is needed."""
-        if time.monotonic() < self._due_at:
-            return
-        self._due_at = time.monotonic() + _HOUSEKEEPING_SECONDS
-        await self._store.prepare_log()
-        at = dict(self._positions.next)
-        partitions = [TopicPartition(self._topic, number) for number in at]
-        if not partitions:
-            return
-        try:
-            async with asyncio.timeout(_KAFKA_SECONDS):
-                ends = await self._consumer.end_offsets(partitions)
-                # Only a hint for lag monitors; what counts is in PostgreSQL.
-                await self._consumer.commit({partition: at[partition.partition] for partition in partitions})
-        except (KafkaError, TimeoutError) as error:
-            raise _StandsStillError(f"kafka does not answer: {error!r}") from error
-        for partition, end in ends.items():
-            number = partition.partition
-            self._metrics.position.labels(self._topic, number).set(at[number])
-            self._metrics.lag.labels(self._topic, number).set(end - at[number])
-            if self._seen.get(number) == at[number] < end:
-                raise _StandsStillError(f"partition {number} stands at {at[number]} of {end}")
-        self._seen = at

@@ -1,17 +1,20 @@
 """One record of the log, read and understood."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+import asyncpg
 import structlog
 
-from handlers.registry import HANDLERS, interpret
-from schemas.change import Change
+from handlers.registry import interpret, silence_of
+from schemas.bodies import Named, read
 from schemas.envelope import Envelope, NotOursError
-from schemas.json import NotAnObjectError
-from schemas.notification import Named, Notification, parse_notification, read
+from schemas.folder import Statement
+from schemas.json import NotAnObjectError, clean_text
+from schemas.notification import Notification, parse_notification
 
 log = structlog.get_logger(__name__)
 
@@ -32,25 +35,40 @@ class Record(Protocol):
     topic: str
     partition: int
     offset: int
-    value: bytes
     headers: tuple[tuple[str, bytes], ...]
+    key: bytes | None
+    timestamp: int  # ms
+
+    @property
+    def value(self) -> bytes | None:
+        """Read-only, so that what is never null fits, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a record could not be processed."""
+
+    exception: str  # its class
+    message: str
+    attempts: int
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A record with its changes; without any, `outcome` and `reason` say why."""
+    """A record with its statements; without any, `outcome` and `reason` say why."""
 
     record: Record
     envelope: Envelope | None = None
     notification: Notification | None = None
-    changes: list[Change] = field(default_factory=list)
-    asset_id: str | None = None  # of a notification without changes
+    statements: Sequence[Statement] = ()
+    asset_id: str | None = None  # of a notification without statements
     outcome: Outcome = Outcome.IGNORED
     reason: str | None = None
+    failure: Failure | None = None  # of a failed one
 
     @property
     def cloud(self) -> str:
-        """The cloud that a record with changes is about."""
+        """The cloud that a record with statements is about."""
         return self.envelope.cloud if self.envelope else ""
 
 
@@ -75,28 +93,54 @@ class LogLine:
 
 
 def understand(record: Record) -> Entry:
-    """Read a record; one that can't be becomes a failed entry, so that a bug or a stranger's record never stops a partition."""
-    envelope = notification = None
+    """Read a record; one that can't be, twice, becomes a failed entry: no bug and no stranger's record stops a partition."""
     try:
-        envelope = Envelope.from_headers(record.headers)
-        notification = parse_notification(envelope, record.value)
-        changes = interpret(notification)
-    except (NotOursError, NotAnObjectError) as error:
-        return failed(Entry(record, envelope), str(error) or "the body is not a JSON object")
+        return _understand(record)
+    except Exception:  # noqa: BLE001  # what it was is told if it happens again
+        return _understand_again(record)
+
+
+def _understand(record: Record) -> Entry:
+    envelope = Envelope.from_headers(record.headers)
+    notification = parse_notification(envelope, record.value or b"")
+    if statements := interpret(notification):
+        return Entry(record, envelope, notification, statements)
+    asset_id = read(Named, notification.body).asset_id
+    return Entry(record, envelope, notification, asset_id=asset_id, reason=silence_of(notification))
+
+
+def _understand_again(record: Record) -> Entry:
+    """Try a last time, and keep what can be told of the record for its line in the sync log."""
+    told = Entry(record)
+    try:
+        told = replace(told, envelope=(envelope := Envelope.from_headers(record.headers)))
+        told = replace(told, notification=parse_notification(envelope, record.value or b""))
+        return _understand(record)
     except Exception as error:
-        log.exception("handler failed", partition=record.partition, offset=record.offset)
-        return failed(Entry(record, envelope, notification), repr(error))
-    if changes:
-        return Entry(record, envelope, notification, changes)
-    known = notification.type in HANDLERS
-    reason = "the body names no asset" if known else "no handler for this type"
-    return Entry(record, envelope, notification, asset_id=read(Named, notification.body).asset_id, reason=reason)
+        if not isinstance(error, (NotOursError, NotAnObjectError)):
+            log.exception("handler failed", partition=record.partition, offset=record.offset)
+        return failed(told, error, attempts=2)
 
 
-def failed(entry: Entry, reason: str) -> Entry:
+def failed(entry: Entry, error: Exception, *, attempts: int) -> Entry:
     """Give the entry as one that could not be processed."""
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    if isinstance(error, NotAnObjectError):
+        message = reason = str(error) or "the body is not a JSON object"
+    else:
+        message = str(error)
+        reason = message if isinstance(error, (NotOursError, asyncpg.PostgresError)) else repr(error)
     log.error("notification failed", partition=entry.record.partition, offset=entry.record.offset, reason=reason)
-    return Entry(entry.record, entry.envelope, entry.notification, outcome=Outcome.FAILED, reason=reason)
+    failure = Failure(name, message, attempts)
+    return Entry(
+        entry.record, entry.envelope, entry.notification, outcome=Outcome.FAILED, reason=clean_text(reason), failure=failure
+    )
+
+
+def unreadable(entry: Entry) -> Entry:
+    """Give a failed entry without what it says of itself, which PostgreSQL refuses."""
+    return replace(entry, envelope=None, notification=None)
 
 
 def log_line(

@@ -1,20 +1,26 @@
-"""A batch, folded in memory: what the rows become, and what the sync log says."""
+"""A batch, folded in memory: what it needs read, what the rows become, what the sync log says."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
-from handlers.merge import Merged, merge
-from schemas.asset import Asset, AssetKey, AssetName, Group
+from schemas.asset import Asset, AssetKey, AssetName, key_of_name
 from schemas.change import Change
+from schemas.event import Cause, MediaEvent, asset_event, folder_event, purge_event
+from schemas.folder import FolderAct, FolderEvent
+from schemas.refetch import Refetch
+from service.mirror.book import Book, Step
 from service.mirror.entry import Entry, LogLine, Outcome, log_line
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The rows that a batch may change: those with these keys, and those called by these names."""
+    """The rows that a batch may change: those with these keys, those called by these names, those in folders it moves."""
 
-    keys: Sequence[AssetKey]
-    names: Sequence[tuple[str, AssetName]]  # (cloud, name)
+    keys: Collection[AssetKey]
+    names: Collection[tuple[str, AssetName]]  # (cloud, name)
+    moves: Mapping[str, Sequence[FolderEvent]]  # by cloud, every cloud of the batch
+    folder_clouds: Collection[str]  # clouds of which folders change
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +29,11 @@ class Folded:
 
     assets: Sequence[Asset]  # changed rows only
     created: int  # how many of them were not among the rows read
+    adopted: Sequence[AssetKey]  # rows that have become part of another
+    folder_events: Sequence[tuple[str, FolderEvent]]  # (cloud, event), new ones only
+    refetches: Sequence[Refetch]
+    claims: Collection[tuple[str, AssetName]]  # names that were taken
+    events: Sequence[MediaEvent]
     lines: Sequence[LogLine]
 
 
@@ -30,68 +41,93 @@ def wanted(entries: Iterable[Entry]) -> Wanted:
     """Tell which rows a batch needs."""
     keys: set[AssetKey] = set()
     names: set[tuple[str, AssetName]] = set()
+    moves: dict[str, list[FolderEvent]] = {}
+    folder_clouds: set[str] = set()
     for entry in entries:
-        for change in entry.changes:
-            if change.asset_id is not None:
-                keys.add(AssetKey(entry.cloud, change.asset_id))
-            elif change.name is not None:
-                keys.add(_key_of_name(entry.cloud, change.name))
-                names.add((entry.cloud, change.name))
-    return Wanted(sorted(keys), sorted(names))
+        for statement in entry.statements:
+            moved = moves.setdefault(entry.cloud, [])
+            if isinstance(statement, FolderEvent):
+                folder_clouds.add(entry.cloud)
+                if statement.act is FolderAct.MOVED:
+                    moved.append(statement)
+                continue
+            if statement.asset_id is not None:
+                keys.add(AssetKey(entry.cloud, statement.asset_id))
+            elif statement.name is not None:
+                names.add((entry.cloud, statement.name))
+            if statement.name is not None:
+                # what was only named so far may turn out to be this asset
+                keys.add(key_of_name(entry.cloud, statement.name))
+    return Wanted(sorted(keys), sorted(names), moves, sorted(folder_clouds))
 
 
-def fold(entries: Iterable[Entry], rows: Iterable[Asset]) -> Folded:
-    """Apply the entries in order to the rows read."""
-    book = _Book(rows)
+def fold(entries: Iterable[Entry], rows: Iterable[Asset], folder_events: Mapping[str, Iterable[FolderEvent]]) -> Folded:
+    """Apply the entries in order to the rows read; `folder_events`: all that the clouds of the batch are known for."""
+    book = Book(rows, folder_events)
     lines: list[LogLine] = []
+    events: list[MediaEvent] = []
     for entry in entries:
-        if not entry.changes:
+        if not entry.statements:
             lines.append(log_line(entry, entry.asset_id, entry.outcome, reason=entry.reason))
-        for ordinal, change in enumerate(entry.changes):
-            merged = book.apply(entry.cloud, change)
-            outcome = Outcome.APPLIED if merged.changed else Outcome.UNCHANGED
-            lines.append(log_line(entry, merged.asset.asset_id, outcome, changed=merged.changed, ordinal=ordinal))
-    return Folded(book.dirty(), book.created(), lines)
+        told: list[LogLine] = []
+        for statement in entry.statements:
+            if isinstance(statement, Change):
+                told.append(_apply(book, entry, statement, len(told), events))
+            else:
+                told += _apply_to_folders(book, entry, statement, len(told), events)
+        lines += told
+    return Folded(
+        assets=book.dirty(),
+        created=book.created(),
+        adopted=book.adopted(),
+        folder_events=book.new_folder_events,
+        refetches=book.refetches(),
+        claims=book.claims,
+        events=events,
+        lines=lines,
+    )
 
 
-class _Book:
-    """The batch's assets as they are after each change."""
-
-    def __init__(self, rows: Iterable[Asset]) -> None:
-        self._read: Mapping[AssetKey, Asset] = {row.key: row for row in rows}
-        self._now: dict[AssetKey, Asset] = dict(self._read)
-        self._called: dict[tuple[str, AssetName], set[AssetKey]] = {}
-        for row in self._now.values():
-            self._index(row)
-
-    def apply(self, cloud: str, change: Change) -> Merged:
-        key = AssetKey(cloud, change.asset_id) if change.asset_id is not None else self._find(cloud, change)
-        merged = merge(self._now.get(key), key, change)
-        self._now[key] = merged.asset
-        if Group.NAME in merged.changed:
-            self._index(merged.asset)
-        return merged
-
-    def dirty(self) -> list[Asset]:
-        """Give the rows to write, in key order, the order in which rows are locked."""
-        return [asset for key, asset in sorted(self._now.items()) if asset is not self._read.get(key)]
-
-    def created(self) -> int:
-        return len(self._now) - len(self._read)
-
-    def _index(self, asset: Asset) -> None:
-        if asset.name is not None:
-            self._called.setdefault((asset.cloud, asset.name), set()).add(asset.key)
-
-    def _find(self, cloud: str, change: Change) -> AssetKey:
-        """Give the asset that holds a name: a live one before a deleted one, then the one named last."""
-        assert change.name is not None  # noqa: S101  # a change names its asset one way or the other
-        called = (self._now[key] for key in self._called.get((cloud, change.name), ()))
-        holders = [asset for asset in called if asset.name == change.name]
-        if not holders:
-            return _key_of_name(cloud, change.name)
-        return max(holders, key=lambda asset: (asset.deleted_at is None, asset.clocks.get(Group.NAME, ""), asset.asset_id)).key
+def _apply(book: Book, entry: Entry, change: Change, ordinal: int, events: list[MediaEvent]) -> LogLine:
+    key = book.find(entry.cloud, change)
+    if change.refetch is not None:
+        book.ask(key, change.refetch)
+    if not (change.wholes or change.parts):
+        return log_line(entry, key.asset_id, Outcome.REFETCH, reason=change.refetch, ordinal=ordinal)
+    step = book.apply(key, change)
+    events += _events_of(entry, step)
+    outcome = Outcome.APPLIED if step.changed else Outcome.REFETCH if change.refetch else Outcome.UNCHANGED
+    return log_line(entry, key.asset_id, outcome, changed=step.changed, reason=change.refetch, ordinal=ordinal)
 
 
-def _key_of_name(cloud: str, name: AssetName) -> AssetKey:
-    return AssetKey(cloud, str(name))
+def _apply_to_folders(book: Book, entry: Entry, event: FolderEvent, ordinal: int, events: list[MediaEvent]) -> list[LogLine]:
+    """Note a folder event; a move has a line for each asset that it moves, too."""
+    is_new, steps = book.apply_to_folders(entry.cloud, event)
+    if is_new:
+        events.append(folder_event(entry.cloud, event, _moment(entry), _cause(entry)))
+    outcome = Outcome.APPLIED if is_new else Outcome.UNCHANGED
+    what = f"folder {event.path}" + (f" to {event.to_path}" if event.to_path else "")
+    lines = [log_line(entry, None, outcome, changed=("folder",) if is_new else (), reason=what, ordinal=ordinal)]
+    for number, step in enumerate(steps, start=1):
+        events += _events_of(entry, step)
+        moved = log_line(entry, step.after.asset_id, Outcome.APPLIED, changed=step.changed, reason=what, ordinal=ordinal + number)
+        lines.append(moved)
+    return lines
+
+
+def _events_of(entry: Entry, step: Step) -> list[MediaEvent]:
+    events = [purge_event(step.adopted, _moment(entry), _cause(entry))] if step.adopted else []
+    if step.changed:
+        events.append(asset_event(step.before, step.after, step.changed, _moment(entry), _cause(entry)))
+    return events
+
+
+def _moment(entry: Entry) -> datetime:
+    assert entry.notification is not None  # noqa: S101  # statements come from a notification
+    return entry.notification.event_time
+
+
+def _cause(entry: Entry) -> Cause:
+    assert entry.notification is not None  # noqa: S101  # statements come from a notification
+    record, notification = entry.record, entry.notification
+    return Cause(notification.type, notification.triggered_by, record.topic, record.partition, record.offset)

@@ -1,5 +1,6 @@
 """Where each partition is read from: PostgreSQL says, Kafka must agree, and a disagreement is said aloud."""
 
+import asyncio
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -30,16 +31,19 @@ class ForeignOffsetError(MediamirrorError):
 
 
 class Positions(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
-    """The next offset to apply of each partition that is ours, and the consumer kept in step with it."""
+    """The next offset to apply of each partition that is ours, and the consumer kept in step with it.
 
-    def __init__(self, consumer: AIOKafkaConsumer, store: Store, topic: str, cluster: str) -> None:
+    `joined` is set once the group has given us our share of the partitions, which may be none.
+    """
+
+    def __init__(self, consumer: AIOKafkaConsumer, store: Store, topic: str, cluster: str, joined: asyncio.Event) -> None:
         self._consumer = consumer
         self._store = store
         self._topic = topic
         self._cluster = cluster
         self._error: Exception | None = None
         self.next: dict[int, int] = {}
-        self.assigned = False  # the group has given us our share, which may be none
+        self._joined = joined
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Forget partitions; a batch of theirs that is being written is fenced by its offsets."""
@@ -50,7 +54,7 @@ class Positions(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         """Take partitions over. aiokafka only logs what a listener raises, so `check` raises it for us."""
         try:
             await self.load(assigned)
-            self.assigned = True
+            self._joined.set()
         except Exception as error:  # noqa: BLE001  # raised again by check()
             self._error = error
 

@@ -1,14 +1,18 @@
 """The mirror's one transaction: rows, sync log and offsets together, or nothing."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 
 import orjson
 
-from schemas.asset import Asset
+from handlers.folders import folders_after, sources
+from schemas.asset import Asset, AssetKey, AssetName
+from schemas.clock import Clock
+from schemas.event import MediaEvent
+from schemas.folder import FolderAct, FolderEvent
 from service.database import Connection, Pool
-from service.mirror.entry import Entry, LogLine
+from service.mirror.entry import Entry, LogLine, Outcome
 from service.mirror.fold import Folded, Wanted, fold, wanted
 from service.sql import query
 
@@ -32,33 +36,54 @@ class Advance:
 
 _LINE_COLUMNS = [field.name for field in fields(LogLine)]
 _line_values = attrgetter(*_LINE_COLUMNS)
+_EVENT_COLUMNS = [field.name for field in fields(MediaEvent)]
+_event_values = attrgetter(*_EVENT_COLUMNS)
 # The order of the parameters of `write_assets`.
 _ASSET_COLUMNS = (
-    "cloud", "asset_id", "public_id", "resource_type", "type", "format", "version", "version_id", "bytes", "width", "height",
-    "duration", "etag", "placeholder", "created_at", "uploaded_at", "details", "asset_folder", "display_name", "tags", "context",
-    "metadata", "access_control", "moderation", "deleted_at", "clocks", "revision",
+    "cloud", "asset_id", "public_id", "resource_type", "type", "format", "version", "version_id", "bytes", "width",
+    "height", "duration", "etag", "created_at", "uploaded_at", "placeholder", "details", "assigned_folder", "asset_folder",
+    "display_name", "tags", "context", "metadata", "access_control", "moderation", "derived", "deleted_at", "clocks", "revision",
 )  # fmt: skip
 _asset_values = attrgetter(*_ASSET_COLUMNS)
 _TAGS = _ASSET_COLUMNS.index("tags")
-_JSON = [_ASSET_COLUMNS.index(name) for name in ("details", "context", "metadata", "access_control", "moderation", "clocks")]
+_JSON = [
+    _ASSET_COLUMNS.index(name) for name in ("details", "context", "metadata", "access_control", "moderation", "derived", "clocks")
+]
 
 
 class Store:
-    """Reads, folds and writes batches on one topic's offsets."""
+    """Reads, folds and writes batches on one topic's offsets.
 
-    def __init__(self, pool: Pool, topic: str) -> None:
+    `rows_only`: no sync log, no events, no questions: what a copy of the mirror needs that nobody else knows of.
+    """
+
+    def __init__(self, pool: Pool, topic: str, *, rows_only: bool = False) -> None:
         self._pool = pool
-        self._topic = topic
+        self.topic = topic
+        self._rows_only = rows_only
 
-    async def apply(self, entries: Sequence[Entry], advances: Sequence[Advance]) -> Sequence[LogLine]:
-        """Apply a batch once; raises `FencedError` or `ConflictError`, or PostgreSQL's own errors, with nothing written."""
+    async def apply(
+        self, entries: Sequence[Entry], advances: Sequence[Advance] = (), *, log_unchanged: bool = True
+    ) -> Sequence[LogLine]:
+        """Apply a batch once; raises `FencedError` or `ConflictError`, or PostgreSQL's own errors, with nothing written.
+
+        Without `advances`, the offsets stay as they are: the batch was read before. Without `log_unchanged`, what changes nothing
+        leaves no line and no question, as it did when it came first. All lines are returned.
+        """
         need = wanted(entries)
         async with self._pool.acquire() as connection, connection.transaction():
-            folded = fold(entries, await _lock(connection, need))
+            events = await _lock_folders(connection, need)
+            folded = fold(entries, await _lock(connection, need, events), events)
             await _write(connection, folded)
+            await _write_folders(connection, folded, events)
+            if not self._rows_only:
+                written = folded if log_unchanged else _changing(folded)
+                await _log(connection, written)
+                await _ask(connection, written)
+                await write_events(connection, folded.events)
             moved = await connection.fetchval(
                 query("mirror", "advance_offsets"),
-                self._topic,
+                self.topic,
                 [advance.partition for advance in advances],
                 [advance.expected for advance in advances],
                 [advance.next_offset for advance in advances],
@@ -73,40 +98,112 @@ class Store:
 
     async def offsets(self) -> Mapping[int, tuple[str, int]]:
         """Give what has been applied: partition -> (cluster id, next offset)."""
-        rows = await self._pool.fetch(query("mirror", "offsets"), self._topic)
+        rows = await self._pool.fetch(query("mirror", "offsets"), self.topic)
         return {row["kafka_partition"]: (row["kafka_cluster"], row["next_offset"]) for row in rows}
 
     async def begin_offset(self, partition: int, cluster: str) -> None:
         """Note that a partition is read for the first time, from its beginning."""
-        await self._pool.execute(query("mirror", "begin_offset"), self._topic, partition, cluster, 0)
+        await self._pool.execute(query("mirror", "begin_offset"), self.topic, partition, cluster, 0)
 
     async def set_offset(self, partition: int, cluster: str, offset: int) -> None:
         """Read a partition from `offset`, whatever was read before."""
-        await self._pool.execute(query("mirror", "set_offset"), self._topic, partition, cluster, offset)
+        await self._pool.execute(query("mirror", "set_offset"), self.topic, partition, cluster, offset)
 
 
-async def _lock(connection: Connection, need: Wanted) -> list[Asset]:
-    if not need.keys:
+async def _lock_folders(connection: Connection, need: Wanted) -> dict[str, list[FolderEvent]]:
+    """Give all that is known of the folders of the batch's clouds, which stays so until the transaction ends."""
+    clouds = sorted(need.moves)
+    if not clouds:
+        return {}
+    await connection.execute(query("mirror", "lock_folders"), clouds, need.folder_clouds)
+    events: dict[str, list[FolderEvent]] = {cloud: [] for cloud in clouds}
+    for row in await connection.fetch(query("mirror", "folder_events"), clouds):
+        events[row["cloud"]].append(FolderEvent(FolderAct(row["act"]), row["path"], Clock(row["clock"]), row["to_path"]))
+    return events
+
+
+async def _lock(connection: Connection, need: Wanted, events: Mapping[str, Sequence[FolderEvent]]) -> list[Asset]:
+    """Give the rows that the batch may change, and keep others off them."""
+    keys = set(need.keys)
+    if paths := [(cloud, path) for cloud, moves in need.moves.items() for path in sources(moves, events[cloud])]:
+        moved = await connection.fetch(query("mirror", "assets_below"), *zip(*paths, strict=True))
+        keys |= {AssetKey(*row) for row in moved}
+    if not (keys or need.names):
         return []
-    rows = await connection.fetch(
-        query("mirror", "lock_assets"),
-        [key.cloud for key in need.keys],
-        [key.asset_id for key in need.keys],
-        [cloud for cloud, _ in need.names],
-        [name.resource_type for _, name in need.names],
-        [name.type for _, name in need.names],
-        [name.public_id for _, name in need.names],
-    )
+    rows = await connection.fetch(query("mirror", "lock_assets"), *_columns_of_keys(keys), *_columns_of_names(need.names))
     return [Asset(**row) for row in rows]
 
 
 async def _write(connection: Connection, folded: Folded) -> None:
-    if folded.assets:
-        columns = list(zip(*map(_asset_row, folded.assets), strict=True))
-        created = await connection.fetchval(query("mirror", "write_assets"), *columns)
-        if created != folded.created:
-            raise ConflictError
-    await connection.copy_records_to_table("media_sync_log", records=map(_line_values, folded.lines), columns=_LINE_COLUMNS)
+    if folded.assets and await write_rows(connection, folded.assets) != folded.created:
+        raise ConflictError
+    if folded.adopted:
+        await connection.execute(query("mirror", "remove_adopted"), *_columns_of_keys(folded.adopted))
+
+
+def _changing(folded: Folded) -> Folded:
+    """Give what tells of a change."""
+    changed = {asset.key for asset in folded.assets}
+    return replace(
+        folded,
+        lines=[line for line in folded.lines if line.outcome in (Outcome.APPLIED, Outcome.FAILED)],
+        refetches=[refetch for refetch in folded.refetches if refetch.key in changed],
+    )
+
+
+async def _log(connection: Connection, folded: Folded) -> None:
+    records = map(_line_values, folded.lines)
+    await connection.copy_records_to_table("media_sync_log", records=records, columns=_LINE_COLUMNS)
+
+
+async def _write_folders(connection: Connection, folded: Folded, known: Mapping[str, Sequence[FolderEvent]]) -> None:
+    if not folded.folder_events:
+        return
+    rows = [(cloud, event.act, event.path, event.clock, event.to_path) for cloud, event in folded.folder_events]
+    await connection.execute(query("mirror", "add_folder_events"), *zip(*rows, strict=True))
+    for cloud in dict.fromkeys(cloud for cloud, _ in folded.folder_events):
+        new = [event for of, event in folded.folder_events if of == cloud]
+        folders = folders_after(sorted([*known[cloud], *new], key=attrgetter("clock")))
+        await connection.execute(query("mirror", "remove_folders"), cloud, list(folders))
+        await connection.execute(query("mirror", "put_folders"), cloud, list(folders), list(folders.values()))
+
+
+async def _ask(connection: Connection, folded: Folded) -> None:
+    """Note the questions to the account: the fold's own, and those about assets whose names were taken."""
+    asked = [(*refetch.key, refetch.reason) for refetch in folded.refetches]
+    if folded.claims:
+        rivals = await connection.fetch(query("mirror", "rivals"), *_columns_of_names(folded.claims))
+        asked += [(row["cloud"], row["asset_id"], "another asset has got its name") for row in rivals]
+    if asked:
+        await connection.execute(query("mirror", "ask"), *zip(*asked, strict=True))
+
+
+async def write_rows(connection: Connection, assets: Sequence[Asset]) -> int:
+    """Insert or update rows; gives how many of them were not there before."""
+    columns = list(zip(*map(_asset_row, assets), strict=True))
+    created: int = await connection.fetchval(query("mirror", "write_assets"), *columns)
+    return created
+
+
+async def write_events(connection: Connection, events: Sequence[MediaEvent]) -> None:
+    """Put events in the outbox, and wake the relay when this commits."""
+    if events:
+        records = map(_event_values, events)
+        await connection.copy_records_to_table("media_outbox", records=records, columns=_EVENT_COLUMNS)
+        await connection.execute(query("outbox", "notify"))
+
+
+def _columns_of_keys(keys: Collection[AssetKey]) -> list[list[str]]:
+    return [[key.cloud for key in keys], [key.asset_id for key in keys]]
+
+
+def _columns_of_names(names: Collection[tuple[str, AssetName]]) -> list[list[str]]:
+    return [
+        [cloud for cloud, _ in names],
+        [name.resource_type for _, name in names],
+        [name.type for _, name in names],
+        [name.public_id for _, name in names],
+    ]
 
 
 def _asset_row(asset: Asset) -> list[object]:

@@ -54,6 +54,9 @@ def settings_for(kafka: str, database: str, name: str, **overrides: Any) -> Sett
         "notifications_topic": name,
         "notifications_partitions": 3,
         "mirror_group": name,
+        "events_topic": f"{name}.events",
+        "assets_topic": f"{name}.assets",
+        "events_partitions": 3,
         "gateway_port": 0,
         "mirror_port": 0,
     }
@@ -150,6 +153,10 @@ def environment(settings: Settings) -> dict[str, str]:
         "MEDIAMIRROR_MIRROR_GROUP": settings.mirror_group,
         "MEDIAMIRROR_GATEWAY_PORT": "0",
         "MEDIAMIRROR_MIRROR_PORT": "0",
+        "MEDIAMIRROR_RELAY_PORT": "0",
+        "MEDIAMIRROR_EVENTS_TOPIC": settings.events_topic,
+        "MEDIAMIRROR_ASSETS_TOPIC": settings.assets_topic,
+        "MEDIAMIRROR_EVENTS_PARTITIONS": str(settings.events_partitions),
     }
 
 

@@ -23,16 +23,13 @@ from service.mirror.store import Advance, ConflictError, FencedError, Store
 from service.settings import Settings
 from service.telemetry import Metrics
 from tests.bodies import ASSET, envelope, upload
+from tests.folding import FakeRecord
 from tests.integration.conftest import MEDIAMIRROR, Mirrored, eventually, mirrored_with
 
 
-class Produced:
-    """What we need of a Kafka record."""
-
-    def __init__(self, topic: str, offset: int, body: dict[str, Any], kind: str = "upload") -> None:
-        self.topic, self.partition, self.offset = topic, 0, offset
-        self.value = orjson.dumps(body)
-        self.headers = tuple(envelope(self.value, kind).to_headers())
+def record(topic: str, offset: int, body: dict[str, Any]) -> FakeRecord:
+    raw = orjson.dumps(body)
+    return FakeRecord(raw, offset, tuple(envelope(raw, "upload").to_headers()), topic)
 
 
 async def produce(settings: Settings, *records: tuple[bytes, Sequence[tuple[str, bytes]]], partition: int = 0) -> None:
@@ -78,7 +75,7 @@ async def test_a_record_that_postgresql_refuses_fails_alone(
     def spoiled(record: Any) -> Entry:
         entry = understand(record)
         if record.offset == 1:
-            entry.changes[0].groups["content"]["bytes"] = 2**63  # type: ignore[index]  # past the reader's bounds
+            entry.statements[0].wholes["content"]["bytes"] = 2**63  # type: ignore[union-attr, index]  # past the reader's bounds
         return entry
 
     monkeypatch.setattr("service.mirror.consumer.understand", spoiled)
@@ -97,10 +94,10 @@ async def test_a_batch_is_fenced_by_its_offsets(settings: Settings, pool: Pool) 
     store = Store(pool, topic)
     await store.prepare_log()
     await store.begin_offset(0, "cluster")
-    batch = [understand(Produced(topic, 0, upload(at=1)))]
+    batch = [understand(record(topic, 0, upload(at=1)))]
     assert len(await store.apply(batch, [Advance(0, 0, 1)])) == 1
     with pytest.raises(FencedError):
-        await store.apply([understand(Produced(topic, 0, upload("b" * 32, at=1)))], [Advance(0, 0, 1)])
+        await store.apply([understand(record(topic, 0, upload("b" * 32, at=1)))], [Advance(0, 0, 1)])
     assert await pool.fetchval("SELECT count(*) FROM media_assets") == 1
     assert await pool.fetchval("SELECT count(*) FROM media_sync_log") == 1
 
@@ -114,7 +111,7 @@ async def test_two_mirrors_that_create_one_row_at_once_lose_nothing(settings: Se
     transaction = blocker.transaction()
     await transaction.start()
     await blocker.execute("INSERT INTO media_assets (cloud, asset_id, clocks, revision) VALUES ('acme', $1, '{}', 1)", ASSET)
-    applying = asyncio.create_task(store.apply([understand(Produced(topic, 0, upload(at=1)))], [Advance(0, 0, 1)]))
+    applying = asyncio.create_task(store.apply([understand(record(topic, 0, upload(at=1)))], [Advance(0, 0, 1)]))
 
     async def waits() -> bool:
         return bool(await pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
@@ -123,7 +120,7 @@ async def test_two_mirrors_that_create_one_row_at_once_lose_nothing(settings: Se
     await transaction.commit()
     with pytest.raises(ConflictError):
         await applying
-    await store.apply([understand(Produced(topic, 0, upload(at=1)))], [Advance(0, 0, 1)])
+    await store.apply([understand(record(topic, 0, upload(at=1)))], [Advance(0, 0, 1)])
     assert await pool.fetchval("SELECT revision FROM media_assets") == 2
     await blocker.close()
 

@@ -5,9 +5,11 @@ import orjson
 import pytest
 
 from schemas.asset import AssetName
+from schemas.bodies import Eager, Moderation, Upload, read
+from schemas.delivery_url import kind_of
 from schemas.envelope import Envelope, NotOursError, record_key_of
 from schemas.json import NotAnObjectError, parse_object, storable
-from schemas.notification import Upload, parse_notification, read
+from schemas.notification import parse_notification
 from tests.bodies import ASSET, delete, documented, envelope, notification, rename, upload
 
 
@@ -106,7 +108,45 @@ def test_resources_are_read_from_an_array_and_from_a_map() -> None:
     mapped = notification({"resources": {"a": {}, "odd": 1, "b": {"type": "upload"}}})
     assert [item["public_id"] for item in array.resources()] == ["a", "b"]
     assert [item["public_id"] for item in mapped.resources()] == ["a", "b"]
-    assert list(notification({"resources": "odd"}).resources()) == []
+    assert notification({"resources": "odd"}).resources() == []
+
+
+def test_a_map_that_holds_a_public_id_twice_gives_both() -> None:
+    raw = b'{"resources": {"a": {"resource_type": "image", "x": {"y": [{}]}}, "a\\u0000": 1, "a": {"resource_type": "video"}}}'
+    assert notification(raw).resources() == [
+        {"public_id": "a", "resource_type": "image", "x": {"y": [{}]}},
+        {"public_id": "a", "resource_type": "video"},
+    ]
+
+
+def test_the_time_of_a_job_is_when_it_was_done_not_when_it_was_ordered() -> None:
+    ordered = {"notification_context": {"triggered_at": "2026-01-01T00:00:00Z"}, "timestamp": "2026-01-01T00:05:00+00:00"}
+    assert notification({"notification_type": "eager"} | ordered).event_time.minute == 5
+    assert notification({"notification_type": "upload"} | ordered).event_time.minute == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        (
+            "https://res.cloudinary.com/acme/video/authenticated/s--ysKyFSge--/v1663107487/ai/hot-tub.mp4",
+            ("video", "authenticated"),
+        ),
+        ("https://acme-res.cloudinary.com/image/upload/v1/a.png", ("image", "upload")),
+        ("https://media.example.com/acme/raw/private/v1/a", ("raw", "private")),
+        ("https://res.cloudinary.com/acme/files/upload/a", None),
+        ("https://res.cloudinary.com/acme/image/upload", None),
+        ("http://[", None),
+        ("", None),
+    ],
+)
+def test_a_delivery_url_tells_the_types(url: str, kind: tuple[str, str] | None) -> None:
+    assert kind_of(url) == kind
+
+
+def test_bodies_without_types_are_named_by_their_urls() -> None:
+    assert read(Moderation, orjson.loads(documented("09"))).name == AssetName("video", "authenticated", "ai/hot-tub")
+    assert read(Eager, orjson.loads(documented("11"))).name == AssetName("image", "private", "webhooks/vase")
 
 
 def test_a_name_has_three_parts() -> None:

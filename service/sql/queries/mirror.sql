@@ -1,3 +1,23 @@
+-- name: lock_folders
+-- Taken by every batch before its rows, so that no asset is placed by folder moves that are about to be outdated: shared, but for the
+-- clouds ($2) of which the batch changes folders. In the order given, which is the same for all. The first is for `lock_mirrors`.
+SELECT CASE WHEN cloud = ANY ($2::text[]) THEN pg_advisory_xact_lock(key) ELSE pg_advisory_xact_lock_shared(key) END
+FROM unnest(array_prepend('', $1::text[])) AS cloud, hashtextextended(current_schema() || '.media_folders ' || cloud, 0) AS key
+
+-- name: lock_mirrors
+-- Keeps every mirror from writing until the transaction ends.
+SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || '.media_folders ', 0))
+
+-- name: folder_events
+-- All that is known of the folders of these clouds.
+SELECT cloud, act, path, clock, to_path FROM media_folder_events WHERE cloud = ANY ($1::text[]) ORDER BY cloud, clock
+
+-- name: assets_below
+-- Those assigned to these folders, or to folders below them.
+SELECT cloud, asset_id
+FROM unnest($1::text[], $2::text[]) AS folder (cloud, path) JOIN media_assets USING (cloud)
+WHERE assigned_folder = path OR starts_with(assigned_folder, path || '/')
+
 -- name: lock_assets
 -- The batch's rows, by id or by name. Always locked in key order: two mirrors that meet on some assets wait, and never deadlock.
 WITH wanted AS (
@@ -6,9 +26,10 @@ WITH wanted AS (
     SELECT cloud, asset_id
     FROM unnest($3::text[], $4::text[], $5::text[], $6::text[]) AS by_name (cloud, resource_type, type, public_id)
     JOIN media_assets USING (cloud, resource_type, type, public_id))
-SELECT cloud, asset_id, public_id, resource_type, type, format, version, version_id, bytes, width, height, duration, etag,
-       placeholder, created_at, uploaded_at, details, asset_folder, display_name, tags, context, metadata, access_control,
-       moderation, deleted_at, clocks, revision
+SELECT cloud, asset_id, a.public_id, a.resource_type, a.type, a.format, a.version, a.version_id, a.bytes, a.width, a.height,
+       a.duration, a.etag, a.created_at, a.uploaded_at, a.placeholder, a.details, a.assigned_folder, a.asset_folder,
+       a.display_name, a.tags, a.context, a.metadata, a.access_control, a.moderation, a.derived, a.deleted_at, a.clocks,
+       a.revision
 FROM wanted JOIN media_assets AS a USING (cloud, asset_id)
 ORDER BY cloud, asset_id
 FOR UPDATE OF a
@@ -18,30 +39,69 @@ FOR UPDATE OF a
 WITH written AS (
     INSERT INTO media_assets AS a (
         cloud, asset_id, public_id, resource_type, type, format, version, version_id, bytes, width, height, duration, etag,
-        placeholder, created_at, uploaded_at, details, asset_folder, display_name, tags, context, metadata, access_control,
-        moderation, deleted_at, clocks, revision)
+        created_at, uploaded_at, placeholder, details, assigned_folder, asset_folder, display_name, tags, context, metadata,
+        access_control, moderation, derived, deleted_at, clocks, revision)
     SELECT cloud, asset_id, public_id, resource_type, type, format, version, version_id, bytes, width, height, duration, etag,
-           placeholder, created_at, uploaded_at, details, asset_folder, display_name, tags::text[], context, metadata,
-           access_control, moderation, deleted_at, clocks, revision
+           created_at, uploaded_at, placeholder, details, assigned_folder, asset_folder, display_name, tags::text[], context,
+           metadata, access_control, moderation, derived, deleted_at, clocks, revision
     FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::text[], $9::bigint[],
-                $10::integer[], $11::integer[], $12::double precision[], $13::text[], $14::boolean[], $15::timestamptz[],
-                $16::timestamptz[], $17::jsonb[], $18::text[], $19::text[], $20::text[], $21::jsonb[], $22::jsonb[],
-                $23::jsonb[], $24::jsonb[], $25::timestamptz[], $26::jsonb[], $27::bigint[])
+                $10::integer[], $11::integer[], $12::double precision[], $13::text[], $14::timestamptz[], $15::timestamptz[],
+                $16::boolean[], $17::jsonb[], $18::text[], $19::text[], $20::text[], $21::text[], $22::jsonb[], $23::jsonb[],
+                $24::jsonb[], $25::jsonb[], $26::jsonb[], $27::timestamptz[], $28::jsonb[], $29::bigint[])
       AS t (cloud, asset_id, public_id, resource_type, type, format, version, version_id, bytes, width, height, duration, etag,
-            placeholder, created_at, uploaded_at, details, asset_folder, display_name, tags, context, metadata, access_control,
-            moderation, deleted_at, clocks, revision)
+            created_at, uploaded_at, placeholder, details, assigned_folder, asset_folder, display_name, tags, context,
+            metadata, access_control, moderation, derived, deleted_at, clocks, revision)
     ORDER BY cloud, asset_id
     ON CONFLICT (cloud, asset_id) DO UPDATE SET
         public_id = excluded.public_id, resource_type = excluded.resource_type, type = excluded.type,
         format = excluded.format, version = excluded.version, version_id = excluded.version_id, bytes = excluded.bytes,
         width = excluded.width, height = excluded.height, duration = excluded.duration, etag = excluded.etag,
-        placeholder = excluded.placeholder, created_at = excluded.created_at, uploaded_at = excluded.uploaded_at,
-        details = excluded.details, asset_folder = excluded.asset_folder, display_name = excluded.display_name,
-        tags = excluded.tags, context = excluded.context, metadata = excluded.metadata,
-        access_control = excluded.access_control, moderation = excluded.moderation, deleted_at = excluded.deleted_at,
-        clocks = excluded.clocks, revision = excluded.revision, updated_at = now()
+        created_at = excluded.created_at, uploaded_at = excluded.uploaded_at, placeholder = excluded.placeholder,
+        details = excluded.details, assigned_folder = excluded.assigned_folder, asset_folder = excluded.asset_folder,
+        display_name = excluded.display_name, tags = excluded.tags, context = excluded.context, metadata = excluded.metadata,
+        access_control = excluded.access_control, moderation = excluded.moderation, derived = excluded.derived,
+        deleted_at = excluded.deleted_at, clocks = excluded.clocks, revision = excluded.revision, updated_at = now()
     RETURNING xmax = 0 AS inserted)
 SELECT count(*) FILTER (WHERE inserted) FROM written
+
+-- name: remove_adopted
+-- Rows that have become part of another.
+DELETE FROM media_assets WHERE (cloud, asset_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+
+-- name: rivals
+-- Live assets whose name another live asset got later.
+SELECT cloud, asset_id
+FROM (
+    SELECT cloud, asset_id, row_number() OVER (
+        PARTITION BY cloud, resource_type, type, public_id
+        ORDER BY clocks ->> 'name' COLLATE "C" DESC NULLS LAST, asset_id DESC) AS place
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS claimed (cloud, resource_type, type, public_id)
+    JOIN media_assets USING (cloud, resource_type, type, public_id)
+    WHERE deleted_at IS NULL) AS claims
+WHERE place > 1
+
+-- name: ask
+-- One question an asset, with every reason for it. In key order, as rows are locked.
+INSERT INTO media_refetch AS r (cloud, asset_id, reasons)
+SELECT cloud, asset_id, array_agg(DISTINCT reason)
+FROM unnest($1::text[], $2::text[], $3::text[]) AS asked (cloud, asset_id, reason)
+GROUP BY cloud, asset_id
+ORDER BY cloud, asset_id
+ON CONFLICT (cloud, asset_id) DO UPDATE SET
+    reasons = ARRAY(SELECT DISTINCT unnest(r.reasons || excluded.reasons) ORDER BY 1), requested_at = now()
+
+-- name: add_folder_events
+INSERT INTO media_folder_events (cloud, act, path, clock, to_path)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
+
+-- name: remove_folders
+-- Of one cloud, those that are not there any more.
+DELETE FROM media_folders WHERE cloud = $1 AND path <> ALL ($2::text[])
+
+-- name: put_folders
+-- Of one cloud, those that there are.
+INSERT INTO media_folders AS f (cloud, path, clock) SELECT $1, * FROM unnest($2::text[], $3::text[])
+ON CONFLICT (cloud, path) DO UPDATE SET clock = excluded.clock, updated_at = now() WHERE f.clock <> excluded.clock
 
 -- name: prepare_log
 -- Day partitions for today and the two days after.

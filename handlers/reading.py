@@ -1,0 +1,39 @@
+"""`snapshot`: what a reading of the account said of an asset. Ours, not Cloudinary's."""
+
+from handlers.upload import content, described, details
+from schemas.asset import Group
+from schemas.bodies import Upload, read
+from schemas.change import Change
+from schemas.clock import Rank
+from schemas.notification import Notification
+
+
+def snapshot(notification: Notification) -> list[Change]:
+    """Assert what the reading says of each asset; content it leaves out (listings are brief) is not asserted."""
+    bodies = (read(Upload, item) for item in notification.resources())
+    return [_read(notification, body) for body in bodies if body.names_an_asset]
+
+
+def _read(notification: Notification, body: Upload) -> Change:
+    wholes = described(body)
+    if (existence := _existence(body)) is not None:
+        wholes[existence] = {}
+    parts: dict[Group, dict[str, object]] = {
+        Group.CONTENT: {name: value for name, value in content(body).items() if value is not None},
+        Group.DETAILS: details(body),
+    }
+    if body.version is not None:
+        # said of placeholders only
+        wholes[Group.PLACEHOLDER] = {"placeholder": bool(body.placeholder)}
+    return Change(body.asset_id, body.name, notification.clock(Rank.READING), wholes, parts, version=body.version or 0)
+
+
+def _existence(body: Upload) -> Group | None:
+    """A deleted asset that has a backup is still listed, as an empty placeholder.
+
+    So is one that a moderation rejected, deleted or not: its reading says nothing about that.
+    """
+    if not body.placeholder or body.bytes:
+        return Group.ALIVE
+    rejected = any(one.get("status") == "rejected" for one in body.moderation or ())
+    return None if rejected else Group.GONE

@@ -1,0 +1,139 @@
+"""What happened to an asset or a folder, for whoever subscribes: CloudEvents 1.0 (https://cloudevents.io)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+import orjson
+
+from schemas.asset import COLUMNS, ELEMENTS, Asset, Group
+from schemas.folder import FolderAct, FolderEvent
+
+SPEC_VERSION = "1.0"
+
+# Kafka takes a little more. Only an asset with many megabytes of details comes near.
+_MOST_BYTES = 10 * 1024**2
+
+
+class EventType(StrEnum):
+    """CloudEvents' `type`."""
+
+    CREATED = "media.asset.created"
+    UPDATED = "media.asset.updated"
+    RENAMED = "media.asset.renamed"
+    DELETED = "media.asset.deleted"  # softly: the row stays
+    RESTORED = "media.asset.restored"
+    PURGED = "media.asset.purged"  # the row is gone
+    FOLDER_CREATED = "media.folder.created"
+    FOLDER_DELETED = "media.folder.deleted"
+    FOLDER_MOVED = "media.folder.moved"
+
+
+_FOLDER_TYPES = {
+    FolderAct.CREATED: EventType.FOLDER_CREATED,
+    FolderAct.DELETED: EventType.FOLDER_DELETED,
+    FolderAct.MOVED: EventType.FOLDER_MOVED,
+}
+
+# An asset as subscribers see it: a row without what only the mirror needs.
+PUBLIC_FIELDS = tuple(name for name in Asset.__dataclass_fields__ if name not in ("assigned_folder", "clocks"))
+_PUBLIC_COLUMNS = {
+    group: ("asset_folder",) if group is Group.FOLDER else (group.value,) if group in ELEMENTS else COLUMNS[group]
+    for group in Group
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """The notification behind an event."""
+
+    notification_type: str
+    triggered_by: str | None
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class MediaEvent:
+    """One event, in the order of the columns of `media_outbox`."""
+
+    cloud: str
+    subject: str  # the asset's id, or the folder's path
+    type: EventType
+    event_id: str  # the same however often it is sent
+    event_time: datetime
+    revision: int | None  # of an asset: 1, 2, 3… without a gap
+    state: bytes | None  # the asset after the change, as JSON; None when it is purged, and of folders
+    about: bytes  # the members of the data beside the state, as a JSON object
+
+
+def asset_event(before: Asset | None, after: Asset, changed: Iterable[Group], moment: datetime, cause: Cause) -> MediaEvent:
+    """Tell that an asset has changed."""
+    told: dict[str, object] = {
+        column: {"from": getattr(before, column) if before else None, "to": getattr(after, column)}
+        for group in changed
+        for column in _PUBLIC_COLUMNS[group]
+        if before is None or getattr(before, column) != getattr(after, column)
+    }
+    state, about = state_of(after), orjson.dumps({"changed": told, "cause": cause})
+    if len(state) + len(about) > _MOST_BYTES:
+        # what it is now matters more than what it was
+        about = orjson.dumps({"changed": {name: {"from": None, "to": None} for name in told}, "cause": cause})
+    return MediaEvent(
+        cloud=after.cloud,
+        subject=after.asset_id,
+        type=_type_of(before, after),
+        event_id=f"{after.cloud}/{after.asset_id}/{after.revision}",
+        event_time=moment,
+        revision=after.revision,
+        state=state,
+        about=about,
+    )
+
+
+def purge_event(asset: Asset, moment: datetime, cause: Cause) -> MediaEvent:
+    """Tell that an asset's row is gone."""
+    return MediaEvent(
+        cloud=asset.cloud,
+        subject=asset.asset_id,
+        type=EventType.PURGED,
+        event_id=f"{asset.cloud}/{asset.asset_id}/{asset.revision + 1}",
+        event_time=moment,
+        revision=asset.revision + 1,
+        state=None,
+        about=orjson.dumps({"changed": {}, "cause": cause}),
+    )
+
+
+def folder_event(cloud: str, event: FolderEvent, moment: datetime, cause: Cause) -> MediaEvent:
+    """Tell what happened to a folder."""
+    folder = {"path": event.path} | ({"to_path": event.to_path} if event.to_path else {})
+    return MediaEvent(
+        cloud=cloud,
+        subject=event.path,
+        type=_FOLDER_TYPES[event.act],
+        event_id=f"{cloud}/folder/{event.clock}",
+        event_time=moment,
+        revision=None,
+        state=None,
+        about=orjson.dumps({"folder": folder, "cause": cause}),
+    )
+
+
+def state_of(asset: Asset) -> bytes:
+    """Give an asset as subscribers see it, as JSON."""
+    return orjson.dumps({name: getattr(asset, name) for name in PUBLIC_FIELDS})
+
+
+def _type_of(before: Asset | None, after: Asset) -> EventType:
+    if after.deleted_at is not None and (before is None or before.deleted_at is None):
+        return EventType.DELETED
+    if before is None:
+        return EventType.CREATED
+    if before.deleted_at is not None and after.deleted_at is None:
+        return EventType.RESTORED
+    if before.name != after.name and before.name is not None:
+        return EventType.RENAMED
+    return EventType.UPDATED

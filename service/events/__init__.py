@@ -1,0 +1,1 @@
+"""PostgreSQL to Kafka: media events for downstream services."""

@@ -1,0 +1,137 @@
+"""A batch's assets and folders, as they are after each statement."""
+
+from bisect import insort
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from operator import attrgetter
+
+from handlers.merge import join, merge, relocate
+from schemas.asset import Asset, AssetKey, AssetName, Group, key_of_name
+from schemas.change import Change
+from schemas.folder import FolderAct, FolderEvent
+from schemas.refetch import Refetch
+
+_clock = attrgetter("clock")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An asset before and after a statement, and the groups whose fields differ."""
+
+    before: Asset | None
+    after: Asset
+    changed: tuple[Group, ...]
+    adopted: Asset | None = None  # the row that has become part of it
+
+
+class Book:
+    """What the rows read become. Nothing is looked up outside it."""
+
+    def __init__(self, rows: Iterable[Asset], folder_events: Mapping[str, Iterable[FolderEvent]]) -> None:
+        self._read: Mapping[AssetKey, Asset] = {row.key: row for row in rows}
+        self._now: dict[AssetKey, Asset] = dict(self._read)
+        self._adopted: set[AssetKey] = set()
+        self._called: dict[tuple[str, AssetName], set[AssetKey]] = {}
+        for row in self._now.values():
+            self._index(row)
+        self._seen = {cloud: {event.clock for event in events} for cloud, events in folder_events.items()}
+        self._moves = {
+            cloud: sorted((event for event in events if event.act is FolderAct.MOVED), key=_clock)
+            for cloud, events in folder_events.items()
+        }
+        self._asked: dict[AssetKey, list[str]] = {}
+        self.new_folder_events: list[tuple[str, FolderEvent]] = []
+        self.claims: set[tuple[str, AssetName]] = set()
+
+    def find(self, cloud: str, change: Change) -> AssetKey:
+        """Give the asset that a change is about.
+
+        A name means a live asset before a deleted one, then the one that got it last, else an asset that nobody has told of yet.
+        """
+        if change.asset_id is not None:
+            return AssetKey(cloud, change.asset_id)
+        assert change.name is not None  # noqa: S101  # a change names its asset one way or the other
+        called = (self._now[key] for key in self._called.get((cloud, change.name), ()) if key in self._now)
+        holders = [asset for asset in called if asset.name == change.name]
+        if not holders:
+            return key_of_name(cloud, change.name)
+        return max(holders, key=lambda asset: (asset.deleted_at is None, asset.clocks.get(Group.NAME, ""), asset.asset_id)).key
+
+    def apply(self, key: AssetKey, change: Change) -> Step:
+        """Apply a change."""
+        moves = self._moves.get(key.cloud, ())
+        before = self._now.get(key)
+        adopted, joined = self._adopt(key, change, moves)
+        merged = merge(self._now.get(key), key, change, moves)
+        changed = tuple(dict.fromkeys((*joined, *merged.changed)))
+        # one revision a change, whatever was adopted with it
+        revision = (before.revision if before else 0) + bool(changed)
+        after = merged.asset if merged.asset.revision == revision else replace(merged.asset, revision=revision)
+        self._put(after)
+        if before is None and Group.CONTENT not in after.clocks and after.deleted_at is None:
+            self.ask(key, "its upload was not seen")
+        if after.name is not None and after.deleted_at is None and {Group.NAME, Group.EXISTENCE} & set(changed):
+            self.claims.add((key.cloud, after.name))
+        return Step(before, after, changed, adopted)
+
+    def apply_to_folders(self, cloud: str, event: FolderEvent) -> tuple[bool, list[Step]]:
+        """Note a folder event; tells whether it is new, and what it has done to assets."""
+        seen = self._seen.setdefault(cloud, set())
+        if event.clock in seen:
+            return False, []
+        seen.add(event.clock)
+        self.new_folder_events.append((cloud, event))
+        if event.act is not FolderAct.MOVED:
+            return True, []
+        moves = self._moves.setdefault(cloud, [])
+        insort(moves, event, key=_clock)
+        steps: list[Step] = []
+        for key, asset in sorted(self._now.items()):
+            if key.cloud == cloud and (merged := relocate(asset, moves)).changed:
+                self._put(merged.asset)
+                steps.append(Step(asset, merged.asset, merged.changed))
+        return True, steps
+
+    def ask(self, key: AssetKey, reason: str) -> None:
+        """Ask the account about an asset."""
+        reasons = self._asked.setdefault(key, [])
+        if reason not in reasons:
+            reasons.append(reason)
+
+    def dirty(self) -> list[Asset]:
+        """Give the rows to write, in key order, the order in which rows are locked."""
+        return [asset for key, asset in sorted(self._now.items()) if asset is not self._read.get(key)]
+
+    def created(self) -> int:
+        """Count the rows that were not among those read."""
+        return sum(key not in self._read for key in self._now)
+
+    def adopted(self) -> list[AssetKey]:
+        """Give the rows read that have become part of another."""
+        return sorted(key for key in self._adopted if key in self._read and key not in self._now)
+
+    def refetches(self) -> Sequence[Refetch]:
+        """Give the questions to the account, in key order."""
+        return [Refetch(key, reason) for key, reasons in sorted(self._asked.items()) for reason in reasons]
+
+    def _adopt(self, key: AssetKey, change: Change, moves: Sequence[FolderEvent]) -> tuple[Asset | None, tuple[Group, ...]]:
+        """Make what was only named so far part of the asset that turns out to have that name; gives it, and what that changed."""
+        if change.asset_id is None or change.name is None:
+            return None, ()
+        named = key_of_name(key.cloud, change.name)
+        other = self._now.get(named)
+        if other is None or named == key:
+            return None, ()
+        joined = join(self._now.get(key), other, key, moves)
+        del self._now[named]
+        self._adopted.add(named)
+        self._put(joined.asset)
+        return other, joined.changed
+
+    def _put(self, asset: Asset) -> None:
+        self._now[asset.key] = asset
+        self._index(asset)
+
+    def _index(self, asset: Asset) -> None:
+        if asset.name is not None:
+            self._called.setdefault((asset.cloud, asset.name), set()).add(asset.key)

@@ -1,0 +1,56 @@
+"""What is due now and then: day partitions, lag, the offsets' copy in Kafka, and a look whether reading still works."""
+
+import asyncio
+import time
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from service.mirror.positions import Positions
+from service.mirror.store import Store
+from service.telemetry import Metrics
+
+_EVERY_SECONDS = 10.0
+_KAFKA_SECONDS = 5.0  # for one answer to a side question
+
+
+class StandsStillError(Exception):
+    """There is something to read, or Kafka does not say whether there is, and nothing comes."""
+
+
+class Housekeeping:
+    """Keeps one consumer's house."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, positions: Positions, store: Store, topic: str, metrics: Metrics) -> None:
+        self._consumer = consumer
+        self._positions = positions
+        self._store = store
+        self._topic = topic
+        self._metrics = metrics
+        self._due_at = 0.0
+        self._seen: dict[int, int] = {}
+
+    async def turn(self) -> None:
+        """Do what is due; raises `StandsStillError` when a new consumer is needed."""
+        if time.monotonic() < self._due_at:
+            return
+        self._due_at = time.monotonic() + _EVERY_SECONDS
+        await self._store.prepare_log()
+        at = dict(self._positions.next)
+        partitions = [TopicPartition(self._topic, number) for number in at]
+        if not partitions:
+            return
+        try:
+            async with asyncio.timeout(_KAFKA_SECONDS):
+                ends = await self._consumer.end_offsets(partitions)
+                # Only a hint for lag monitors; what counts is in PostgreSQL.
+                await self._consumer.commit({partition: at[partition.partition] for partition in partitions})
+        except (KafkaError, TimeoutError) as error:
+            raise StandsStillError(f"kafka does not answer: {error!r}") from error
+        for partition, end in ends.items():
+            number = partition.partition
+            self._metrics.position.labels(self._topic, number).set(at[number])
+            self._metrics.lag.labels(self._topic, number).set(end - at[number])
+            if self._seen.get(number) == at[number] < end:
+                raise StandsStillError(f"partition {number} stands at {at[number]} of {end}")
+        self._seen = at

@@ -1,0 +1,23 @@
+"""How PostgreSQL's outages are waited out, and how they are told from a record's own fault."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import stamina
+
+from service.mirror.store import ConflictError
+
+# A record's own fault. Everything else that PostgreSQL says is an outage, and an outage never costs a record.
+RECORD_ERRORS = (asyncpg.DataError, asyncpg.ProgramLimitExceededError)
+# EOFError: asyncpg's for a server that hangs up in the middle of connecting
+OUTAGES = (OSError, EOFError, MemoryError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
+
+def patiently() -> AsyncIterator[stamina.Attempt]:
+    """Give attempts, for as long as they end in an outage or in a conflict with another mirror."""
+    return stamina.retry_context(on=is_passing, attempts=None, timeout=None, wait_initial=0.1, wait_max=5.0)
+
+
+def is_passing(error: Exception) -> bool:
+    """Tell whether the same attempt may succeed later."""
+    return isinstance(error, (ConflictError, *OUTAGES)) and not isinstance(error, RECORD_ERRORS)

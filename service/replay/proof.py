@@ -1,0 +1,124 @@
+"""`mediamirror verify` and `mediamirror rebuild`: prove that the mirror equals the log, or make it so."""
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from service import supervisor
+from service.database import connect, migrate, reachable
+from service.kafka import require_kafka
+from service.options import DATA_DIR, DataDir, Json, command_settings
+from service.printing import print_json
+from service.replay.compare import Difference
+from service.replay.rebuild import Rebuilt
+from service.replay.rebuild import rebuild as rebuild_mirror
+from service.replay.verify import Verdict
+from service.replay.verify import verify as verify_mirror
+from service.settings import Settings
+
+
+def verify(*, data_dir: DataDir = DATA_DIR, json: Json = False) -> None:
+    """Fold the log aside and compare every row with the mirror. Exits with 1 when one differs."""
+    supervisor.run(_verify(command_settings(data_dir), as_json=json))
+
+
+def rebuild(
+    *,
+    swap: Annotated[bool, typer.Option("--swap", help="Put right what differs; else only say what that would be.")] = False,
+    data_dir: DataDir = DATA_DIR,
+    json: Json = False,
+) -> None:
+    """Fold the log aside, and make the mirror what it says, in one transaction, while the mirror works."""
+    settings = command_settings(data_dir)
+    supervisor.run(_rebuild(settings, as_json=json) if swap else _verify(settings, as_json=json, would=True))
+
+
+async def _verify(settings: Settings, *, as_json: bool, would: bool = False) -> None:
+    require_kafka(settings)
+    report = _Report(as_json=as_json)
+    with reachable(), _progress(quiet=as_json) as progress:
+        async with connect(settings) as pool:
+            verdict = await verify_mirror(settings, pool, report.tell, progress=progress.advance, expect=progress.expect)
+    report.sum_up(verdict, _verdict_in_words(verdict))
+    if would and verdict.found and not as_json:
+        sys.stdout.write("nothing was changed; --swap puts it right\n")
+    if verdict.found:
+        sys.exit(1)
+
+
+async def _rebuild(settings: Settings, *, as_json: bool) -> None:
+    require_kafka(settings)
+    report = _Report(as_json=as_json)
+    with reachable(), _progress(quiet=as_json) as progress:
+        async with connect(settings) as pool:
+            await migrate(pool)
+            rebuilt = await rebuild_mirror(settings, pool, report.tell, progress=progress.advance, expect=progress.expect)
+    report.sum_up(rebuilt, _rebuilt_in_words(rebuilt))
+
+
+def _verdict_in_words(verdict: Verdict) -> str:
+    words = f"{verdict.read:,} notifications read: "
+    words += f"{verdict.found:,} differences" if verdict.found else "the mirror equals the log"
+    if verdict.in_flight:
+        words += f"; {verdict.in_flight:,} notifications are still in flight, and were left out"
+    for partition, offset in sorted(verdict.begins.items()):
+        words += f"\npartition {partition} of the log begins at {offset:,}: what came before can't be proven"
+    return words
+
+
+def _rebuilt_in_words(rebuilt: Rebuilt) -> str:
+    return (
+        f"{rebuilt.read:,} notifications read: {rebuilt.changed:,} rows put right, {rebuilt.restored:,} restored,"
+        f" {rebuilt.removed:,} removed, {rebuilt.folders:,} folders, {rebuilt.events:,} events"
+    )
+
+
+class _Report:
+    """Prints differences as they are found."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+
+    def tell(self, difference: Difference) -> None:
+        if self._as_json:
+            print_json(dataclasses.asdict(difference))
+            return
+        about = f"{difference.cloud}  {difference.kind} {difference.subject}"
+        if difference.what != "different":
+            sys.stdout.write(f"{about}: {difference.what}\n")
+        for name, (here, by_log) in difference.fields.items():
+            sys.stdout.write(f"{about}: {name} is {here!r}, by the log {by_log!r}\n")
+
+    def sum_up(self, summary: Verdict | Rebuilt, words: str) -> None:
+        if self._as_json:
+            print_json(dataclasses.asdict(summary))
+        else:
+            sys.stdout.write(f"{words}\n")
+
+
+class _Bar:
+    """A progress bar on standard error, on a terminal."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("folding the log", total=None)
+
+    def expect(self, total: int) -> None:
+        self._progress.update(self._task, total=total)
+
+    def advance(self, read: int) -> None:
+        self._progress.advance(self._task, read)
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[_Bar]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    hidden = quiet or not sys.stderr.isatty()
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=hidden) as progress:
+        yield _Bar(progress)

@@ -1,0 +1,140 @@
+"""Make the mirror what the log says, in one transaction."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+
+from schemas.asset import Asset, AssetKey, Group
+from schemas.clock import latest_time
+from schemas.event import Cause, MediaEvent, asset_event, purge_event
+from service.database import Connection, Pool
+from service.mirror.store import write_events, write_rows
+from service.replay.compare import Difference, differences
+from service.replay.published import Published, read_published
+from service.replay.scratch import Progress, applied_offsets, scratch
+from service.settings import Settings
+from service.sql import FOLDER, query
+
+_CHUNK = 1000
+
+
+@dataclass
+class Rebuilt:
+    """What was read, and what was put right."""
+
+    read: int = 0  # notifications
+    changed: int = 0  # rows that were different
+    restored: int = 0  # rows that were missing
+    removed: int = 0  # rows that the log knows nothing of
+    folders: int = 0
+    events: int = 0
+
+
+async def rebuild(
+    settings: Settings, live: Pool, tell: Callable[[Difference], None], *, progress: Progress, expect: Callable[[int], None]
+) -> Rebuilt:
+    """Fold the log aside while the mirror works; then, while it waits, catch up, and put right each row that differs.
+
+    A row that is right keeps its revision, and nobody is told. One that is put right goes one revision up and sends its event.
+    All or nothing: an error leaves everything as it was. Tables that were dropped are made again.
+    """
+    rebuilt = Rebuilt()
+
+    def count(read: int) -> None:
+        rebuilt.read += read
+        progress(read)
+
+    async with scratch(settings, live) as other:
+        async with live.acquire() as ours:
+            applied = await applied_offsets(ours, other)
+        expect(sum(applied.values()) - sum(other.offsets.values()))
+        await other.fold(applied, count)
+        async with live.acquire() as ours, ours.transaction():
+            await ours.execute(query("mirror", "lock_mirrors"))
+            await ours.execute(query("scratch", "restore_tables").format(name=other.name))
+            await ours.execute((FOLDER / "views.sql").read_text())
+            await other.fold(await applied_offsets(ours, other), count)
+            async with other.pool.acquire() as theirs, theirs.transaction():
+                repair = _Repair(settings, ours, theirs, rebuilt)
+                async for chunk in _chunks(differences(ours, theirs)):
+                    for difference in chunk:
+                        tell(difference)
+                    await repair.put_right(chunk)
+            if rebuilt.folders:
+                await ours.execute(query("scratch", "replace_folders").format(name=other.name))
+    return rebuilt
+
+
+async def _chunks(found: AsyncIterator[Difference]) -> AsyncIterator[list[Difference]]:
+    chunk: list[Difference] = []
+    async for difference in found:
+        chunk.append(difference)
+        if len(chunk) == _CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+class _Repair:
+    """Rows put right on one connection from what another one sees."""
+
+    def __init__(self, settings: Settings, ours: Connection, theirs: Connection, rebuilt: Rebuilt) -> None:
+        self._settings = settings
+        self._ours = ours
+        self._theirs = theirs
+        self._rebuilt = rebuilt
+        self._published: dict[AssetKey, Published] | None = None
+        self._cause = Cause("rebuild", None, settings.notifications_topic, -1, -1)
+
+    async def put_right(self, chunk: Sequence[Difference]) -> None:
+        self._rebuilt.folders += sum(one.kind == "folder" for one in chunk)
+        keys = {what: _keys(chunk, what) for what in ("different", "missing", "extra")}
+        wrong = await _rows(self._ours, keys["different"])
+        right = await _rows(self._theirs, [*keys["different"], *keys["missing"]])
+        extra = await _rows(self._ours, keys["extra"])
+        assets: list[Asset] = []
+        events: list[MediaEvent] = []
+        for key, asset in right.items():
+            before = wrong.get(key)
+            after, is_news = self._next(asset, before) if before else await self._revived(asset)
+            assets.append(after)
+            if is_news:
+                events.append(asset_event(before, after, Group, latest_time(after.clocks.values()), self._cause))
+        events += [purge_event(asset, latest_time(asset.clocks.values()), self._cause) for asset in extra.values()]
+        if assets:
+            await write_rows(self._ours, assets)
+        if extra:
+            await self._ours.execute(query("scratch", "remove_rows"), *zip(*extra, strict=True))
+        await write_events(self._ours, events)
+        self._rebuilt.changed += len(wrong)
+        self._rebuilt.restored += len(right) - len(wrong)
+        self._rebuilt.removed += len(extra)
+        self._rebuilt.events += len(events)
+
+    @staticmethod
+    def _next(asset: Asset, before: Asset) -> tuple[Asset, bool]:
+        """Give the row's next revision; when only its clocks were wrong, nobody sees a change, and it keeps the one it has."""
+        same = replace(asset, revision=before.revision)
+        visible = replace(same, clocks=before.clocks, assigned_folder=before.assigned_folder) != before
+        return (replace(asset, revision=before.revision + 1), True) if visible else (same, False)
+
+    async def _revived(self, asset: Asset) -> tuple[Asset, bool]:
+        """Give a row that was lost the revision it had, as far as subscribers know it; the next one if they know it otherwise."""
+        if self._published is None:
+            self._published = await read_published(self._settings, self._ours)
+        told = self._published.get(asset.key)
+        if told is None:
+            return asset, True
+        same = replace(asset, revision=told.revision)
+        return (same, False) if told.tells(same) else (replace(asset, revision=told.revision + 1), True)
+
+
+def _keys(chunk: Sequence[Difference], what: str) -> list[AssetKey]:
+    return [AssetKey(one.cloud, one.subject) for one in chunk if one.kind == "asset" and one.what == what]
+
+
+async def _rows(connection: Connection, keys: Sequence[AssetKey]) -> dict[AssetKey, Asset]:
+    if not keys:
+        return {}
+    rows = await connection.fetch(query("scratch", "some_rows"), [key.cloud for key in keys], [key.asset_id for key in keys])
+    return {asset.key: asset for asset in (Asset(**row) for row in rows)}

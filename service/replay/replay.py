@@ -1,0 +1,152 @@
+"""Notifications that the mirror had before, applied again: to the live tables, while it works."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import cast
+
+import structlog
+
+from service.database import Connection, Pool
+from service.mirror.entry import Entry, LogLine, Outcome, Record, understand
+from service.mirror.patience import patiently
+from service.mirror.store import Store
+from service.replay.subject import Subject
+from service.settings import Settings
+from service.topic import Ranges, read_topic
+
+log = structlog.get_logger(__name__)
+
+
+class Selection:
+    """Which notifications of a span are meant; each filter is off when None."""
+
+    def __init__(self, cloud: str | None = None, subjects: Collection[Subject] | None = None) -> None:
+        self._cloud = None if cloud is None else ("cloud", cloud.encode())
+        self._subjects = subjects
+        self._needles = [needle for subject in subjects or () for needle in subject.needles()]
+
+    def choose(self, records: Sequence[Record]) -> list[Entry]:
+        """Give those meant, with those of their statements that are."""
+        chosen = (self._narrow(understand(record)) for record in records if self._may_be_meant(record))
+        return [entry for entry in chosen if entry is not None]
+
+    def _may_be_meant(self, record: Record) -> bool:
+        """Tell without reading the body."""
+        if self._cloud is not None and self._cloud not in record.headers:
+            return False
+        value = record.value or b""
+        return self._subjects is None or any(needle in value for needle in self._needles)
+
+    def _narrow(self, entry: Entry) -> Entry | None:
+        # of one that failed, nobody can tell whom it is about
+        if self._subjects is None or entry.failure is not None:
+            return entry
+        meant = [one for one in entry.statements if any(subject.is_meant(entry.cloud, one) for subject in self._subjects)]
+        return replace(entry, statements=meant) if meant else None
+
+
+@dataclass
+class Summary:
+    """What became of the notifications of a replay. `read` is the sum of the others."""
+
+    read: int = 0
+    applied: int = 0  # changed something
+    unchanged: int = 0  # all they say was known, or they say nothing
+    failed: int = 0  # could not be processed
+    skipped: int = 0  # about other clouds or assets
+    complete: bool = False  # came to its end
+
+
+class Replay:
+    """Applies notifications again, as the mirror did, but for the offsets and what tells that nothing has changed.
+
+    What fails is counted and logged, and is no dead letter once more. With `rehearsing`, each batch is taken back: its lines tell
+    what it would change in the mirror as it is.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        pool: Pool,
+        selection: Selection,
+        *,
+        rehearsing: bool = False,
+        tell: Callable[[LogLine], None] = lambda _: None,
+    ) -> None:
+        self._settings = settings
+        self._topic = settings.notifications_topic
+        self._pool = pool
+        # as much of a pool as applying takes
+        self._store = Store(cast("Pool", _TakenBack(pool)) if rehearsing else pool, self._topic)
+        self._selection = selection
+        self._tell = tell
+        self._started = time.perf_counter()
+        self.summary = Summary()
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been at work."""
+        return time.perf_counter() - self._started
+
+    async def run(self, ranges: Ranges, progress: Callable[[int], None]) -> None:
+        """Replay ranges of the log; `progress` is told how many notifications were read. PostgreSQL's outages are waited out.
+
+        Raises `KafkaUnreachableError`. Cut short, it has done what `summary` says, and can be begun anew.
+        """
+        await Store(self._pool, self._topic).prepare_log()
+        async with aclosing(read_topic(self._settings, self._topic, ranges, batch=self._settings.mirror_batch)) as batches:
+            async for records in batches:
+                await self._replay(records)
+                progress(len(records))
+        self.summary.complete = True
+
+    async def _replay(self, records: Sequence[Record]) -> None:
+        chosen = self._selection.choose(records)
+        entries = [entry for entry in chosen if entry.failure is None]
+        applied, failed = await self._apply(entries) if entries else (0, 0)
+        self.summary.read += len(records)
+        self.summary.skipped += len(records) - len(chosen)
+        self.summary.failed += len(chosen) - len(entries) + failed
+        self.summary.applied += applied
+        self.summary.unchanged += len(entries) - applied - failed
+
+    async def _apply(self, entries: Sequence[Entry]) -> tuple[int, int]:
+        """Apply a batch; gives how many have changed something, and how many failed. A record that makes it fail fails alone."""
+        try:
+            return await self._apply_patiently(entries), 0
+        except Exception as error:  # noqa: BLE001  # no outage: it lies with a record
+            if len(entries) == 1:
+                record = entries[0].record
+                log.error("notification failed", partition=record.partition, offset=record.offset, reason=repr(error))
+                return 0, 1
+        counts = [await self._apply([entry]) for entry in entries]
+        return sum(applied for applied, _ in counts), sum(failed for _, failed in counts)
+
+    async def _apply_patiently(self, entries: Sequence[Entry]) -> int:
+        async for attempt in patiently():
+            with attempt:
+                lines = await self._store.apply(entries, log_unchanged=False)
+        changes = [line for line in lines if line.outcome is Outcome.APPLIED]
+        for line in changes:
+            self._tell(line)
+        return len({(line.kafka_partition, line.kafka_offset) for line in changes})
+
+
+class _TakenBack:
+    """Gives connections whose transactions come to nothing."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator[Connection]:
+        async with self._pool.acquire() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                yield connection  # a transaction within this one is but a savepoint
+            finally:
+                if not connection.is_closed():
+                    await transaction.rollback()

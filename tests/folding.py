@@ -1,0 +1,79 @@
+"""The mirror without its parts: batches folded into a dictionary instead of a table."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import Any
+
+import orjson
+
+from handlers.folders import folders_after
+from schemas.asset import Asset, AssetKey
+from schemas.clock import Clock
+from schemas.folder import FolderEvent
+from schemas.json import clean_text, parse_object
+from schemas.refetch import Refetch
+from service.mirror.entry import understand
+from service.mirror.fold import Folded, fold
+from tests.bodies import BEGINNING, CLOUD, envelope
+
+
+@dataclass
+class FakeRecord:
+    """What the mirror needs of a Kafka record."""
+
+    value: bytes
+    offset: int
+    headers: tuple[tuple[str, bytes], ...]
+    topic: str = "notifications"
+    partition: int = 0
+    key: bytes | None = None
+    timestamp: int = 0
+
+
+@dataclass
+class MemoryMirror:
+    """Holds what PostgreSQL would hold, and gives a batch all of it to fold into."""
+
+    cloud: str = CLOUD
+    rows: dict[AssetKey, Asset] = field(default_factory=dict)
+    folder_events: list[FolderEvent] = field(default_factory=list)
+    refetches: list[Refetch] = field(default_factory=list)
+    offsets: "count[int]" = field(default_factory=count)
+
+    def apply(self, bodies: Iterable[dict[str, Any] | bytes], *, signed_at: int | None = None) -> Folded:
+        """Fold one batch of bodies."""
+        entries = [understand(self._record(body, signed_at)) for body in bodies]
+        folded = fold(entries, self.rows.values(), {self.cloud: self.folder_events})
+        for key in folded.adopted:
+            del self.rows[key]
+        self.rows |= {asset.key: asset for asset in folded.assets}
+        self.folder_events = sorted(
+            [*self.folder_events, *(event for _, event in folded.folder_events)], key=lambda one: one.clock
+        )
+        self.refetches += folded.refetches
+        return folded
+
+    def apply_in_batches(self, bodies: Sequence[dict[str, Any]], size: int) -> None:
+        """Fold bodies in batches of `size`."""
+        for start in range(0, len(bodies), size):
+            self.apply(bodies[start : start + size])
+
+    def asset(self, asset_id: str) -> Asset:
+        """The row of an asset."""
+        return self.rows[AssetKey(self.cloud, asset_id)]
+
+    @property
+    def folders(self) -> dict[str, Clock]:
+        """The folders that there are."""
+        return folders_after(self.folder_events)
+
+    def state(self) -> dict[AssetKey, Asset]:
+        """The rows, but for `revision`, which counts arrivals."""
+        return {key: replace(asset, revision=0) for key, asset in self.rows.items()}
+
+    def _record(self, body: dict[str, Any] | bytes, signed_at: int | None) -> FakeRecord:
+        raw = body if isinstance(body, bytes) else orjson.dumps(body)
+        kind = clean_text(str(parse_object(raw).get("notification_type", "")))
+        signed = int(BEGINNING.timestamp()) if signed_at is None else signed_at
+        return FakeRecord(raw, next(self.offsets), tuple(envelope(raw, kind, signed_at=signed, cloud=self.cloud).to_headers()))
