@@ -21,6 +21,8 @@ from service.settings import Settings
 MAX_RECORD_BYTES = 11 * 1024**2
 # The largest record and why it could not be processed; service/dlq/letter.py keeps that short enough.
 MAX_DEAD_LETTER_BYTES = MAX_RECORD_BYTES + 64 * 1024
+_LEADER_SECONDS = 15.0
+_LEADER_POLL_SECONDS = 0.05
 _DAY_MS = 24 * 60 * 60 * 1000
 
 
@@ -92,6 +94,8 @@ def make_consumer(settings: Settings) -> AIOKafkaConsumer:
         session_timeout_ms=30_000,
         heartbeat_interval_ms=3_000,
         request_timeout_ms=20_000,
+        # partitions that a topic gets later are ours within this
+        metadata_max_age_ms=30_000,
     )
 
 
@@ -162,7 +166,10 @@ async def offsets_at(settings: Settings, topic: str, partitions: Iterable[int], 
 
 
 async def ensure_topics(settings: Settings) -> None:
-    """Create the topics that are not there; those that are stay as their owner made them."""
+    """Create the topics that are not there; those that are stay as their owner made them.
+
+    Returns once all of their partitions have leaders: a consumer that joins before is given none of them.
+    """
     days = settings.notifications_retention
     keep_all = -1
     topics = [
@@ -178,10 +185,23 @@ async def ensure_topics(settings: Settings) -> None:
             error = for_code(code)
             if code and error is not TopicAlreadyExistsError:
                 raise error
-    except KafkaError as error:
+        await _until_led(admin, [topic.name for topic in topics])
+    except (KafkaError, TimeoutError) as error:
         raise KafkaUnreachableError(bootstrap=settings.kafka_bootstrap, reason=repr(error)) from error
     finally:
         await admin.close()
+
+
+async def _until_led(admin: AIOKafkaAdminClient, topics: list[str]) -> None:
+    async with asyncio.timeout(_LEADER_SECONDS):
+        while True:
+            described = await admin.describe_topics(topics)
+            if all(
+                topic["error_code"] == 0 and topic["partitions"] and all(one["leader"] >= 0 for one in topic["partitions"])
+                for topic in described
+            ):
+                return
+            await asyncio.sleep(_LEADER_POLL_SECONDS)
 
 
 def _topic(

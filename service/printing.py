@@ -124,13 +124,13 @@ def print_site(site: Site, data_dir: Path, version: str) -> None:
         f"  kafka      {site.settings.kafka_bootstrap}, topic {site.settings.notifications_topic}",
         f"  data, logs {folder}/",
         "",
-        "In another terminal: mediamirror assets, mediamirror log, mediamirror send FILE",
+        f"In another terminal: {sys.argv[0]} assets, … log --follow, … events --follow, … send FILE",
     ]
     if DEMO_CLOUD in site.settings.clouds:
         lines += [
             "",
             "This is a demo cloud. For your own account:",
-            "  CLOUDINARY_URL=cloudinary://API_KEY:API_SECRET@CLOUD mediamirror up",
+            f"  CLOUDINARY_URL=cloudinary://API_KEY:API_SECRET@CLOUD {sys.argv[0]} up",
             "  then, in Cloudinary's Console under Settings > Notifications, add the URL of",
             "  /webhooks/cloudinary/CLOUD as the internet reaches it (https), for all event types.",
         ]

@@ -2,13 +2,9 @@
 
 import dataclasses
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from service import supervisor
 from service.database import connect, migrate, reachable
@@ -16,6 +12,7 @@ from service.kafka import require_kafka
 from service.options import DATA_DIR, DataDir, Json, command_settings
 from service.printing import print_json
 from service.replay.compare import Difference
+from service.replay.meter import metered
 from service.replay.rebuild import Rebuilt
 from service.replay.rebuild import rebuild as rebuild_mirror
 from service.replay.verify import Verdict
@@ -42,7 +39,7 @@ def rebuild(
 async def _verify(settings: Settings, *, as_json: bool, would: bool = False) -> None:
     require_kafka(settings)
     report = _Report(as_json=as_json)
-    with reachable(), _progress(quiet=as_json) as progress:
+    with reachable(), metered("folding the log", quiet=as_json) as progress:
         async with connect(settings) as pool:
             verdict = await verify_mirror(settings, pool, report.tell, progress=progress.advance, expect=progress.expect)
     report.sum_up(verdict, _verdict_in_words(verdict))
@@ -55,7 +52,7 @@ async def _verify(settings: Settings, *, as_json: bool, would: bool = False) -> 
 async def _rebuild(settings: Settings, *, as_json: bool) -> None:
     require_kafka(settings)
     report = _Report(as_json=as_json)
-    with reachable(), _progress(quiet=as_json) as progress:
+    with reachable(), metered("folding the log", quiet=as_json) as progress:
         async with connect(settings) as pool:
             await migrate(pool)
             rebuilt = await rebuild_mirror(settings, pool, report.tell, progress=progress.advance, expect=progress.expect)
@@ -100,25 +97,3 @@ class _Report:
             print_json(dataclasses.asdict(summary))
         else:
             sys.stdout.write(f"{words}\n")
-
-
-class _Bar:
-    """A progress bar on standard error, on a terminal."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._task = progress.add_task("folding the log", total=None)
-
-    def expect(self, total: int) -> None:
-        self._progress.update(self._task, total=total)
-
-    def advance(self, read: int) -> None:
-        self._progress.advance(self._task, read)
-
-
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[_Bar]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    hidden = quiet or not sys.stderr.isatty()
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=hidden) as progress:
-        yield _Bar(progress)

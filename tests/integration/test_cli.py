@@ -4,21 +4,37 @@ import asyncio
 import os
 import signal
 from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 
 from service.database import Pool
 from service.sql import FOLDER
 from tests.bodies import PAYLOADS
 from tests.integration.conftest import MEDIAMIRROR, eventually
 
+_started: list[Process] = []
+
+
+@pytest.fixture(autouse=True)
+async def _no_process_outlives_its_test() -> AsyncIterator[None]:
+    yield
+    for process in _started:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+    _started.clear()
+
 
 async def start(*arguments: object, env: dict[str, str] | None = None) -> Process:
-    return await asyncio.create_subprocess_exec(
+    process = await asyncio.create_subprocess_exec(
         MEDIAMIRROR, *map(str, arguments), stdout=PIPE, stderr=PIPE, env=os.environ | (env or {})
     )
+    _started.append(process)
+    return process
 
 
 async def run(*arguments: object, env: dict[str, str] | None = None) -> tuple[int, str, str]:

@@ -38,7 +38,7 @@ def encoded(body: dict[str, Any]) -> bytes:
     return json.dumps(body).encode()
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(bodies=st.lists(BODIES, min_size=1, max_size=3))
 def test_no_object_with_a_notification_type_ever_fails(bodies: list[dict[str, Any]]) -> None:
     mirror = MemoryMirror()
