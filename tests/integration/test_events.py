@@ -14,6 +14,7 @@ from typing import Any
 import jsonschema
 import orjson
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event
 from prometheus_client import CollectorRegistry
 from referencing import Registry, Resource
@@ -155,6 +156,35 @@ async def copy_of(settings: Settings) -> dict[str, Any]:
 
 async def table_of(pool: Pool) -> dict[str, Any]:
     return {row["asset_id"]: as_published(row) for row in await pool.fetch("SELECT * FROM media_assets")}
+
+
+async def test_the_compacted_topic_alone_is_a_copy_of_the_mirror(settings: Settings, pool: Pool) -> None:
+    eager = {
+        "cleanup.policy": "compact",
+        "segment.ms": "1000",
+        "min.cleanable.dirty.ratio": "0.01",
+        "max.compaction.lag.ms": "1000",
+    }
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap)
+    await admin.start()
+    await admin.create_topics([NewTopic(settings.assets_topic, 1, 1, topic_configs={"cleanup.policy": "compact"} | eager)])
+    await admin.close()
+    async with mirrored_with(settings, pool) as mirrored, relaying(settings, pool):
+        turn = 0
+
+        async def compacted() -> bool:
+            """Write on, since only a segment that is full or old, and not the last, is compacted."""
+            nonlocal turn
+            turn += 1
+            for number in range(20):
+                assert await mirrored.post(upload(f"{number:032x}", at=turn, bytes=turn)) == 200
+            await mirrored.caught_up()
+            await emptied(pool)
+            written = await pool.fetchval("SELECT sum(revision) FROM media_assets")
+            return len(await read_all(settings, settings.assets_topic)) < int(written) / 2
+
+        await eventually(compacted, seconds=60)
+        assert await copy_of(settings) == await table_of(pool)
 
 
 async def test_a_relay_stands_by_until_the_leader_is_gone(mirrored: Mirrored) -> None:

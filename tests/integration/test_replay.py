@@ -106,6 +106,8 @@ async def test_a_replay_under_traffic_sends_no_event_twice_and_leaves_each_revis
         after = {row["asset_id"]: row for row in (await tables(mirrored.pool))["media_assets"]}
         assert [after[row["asset_id"]] for row in before] == before
         ids = [event.get_id() for event in await events_of(mirrored.settings)]
+        code, said, _ = await run("verify", env=environment)
+        assert (code, "the mirror equals the log" in said) == (0, True), said
     assert len(ids) == len(set(ids)) == sum(row["revision"] for row in after.values())
 
 
