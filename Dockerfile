@@ -1,4 +1,4 @@
-# One image for every role: the command is `gateway`, `mirror`, `migrate`, …
+# One image for every role: the command is `gateway`, `mirror`, `relay`, `migrate`, …
 FROM python:3.13-slim AS builder
 WORKDIR /build
 
@@ -20,8 +20,10 @@ RUN /opt/development/bin/pip wheel --no-deps --no-build-isolation --wheel-dir di
 
 FROM python:3.13-slim
 COPY --from=builder /opt/mediamirror /opt/mediamirror
-# In a container of its own, the mirror answers health checks where the gateway does.
-ENV PATH="/opt/mediamirror/bin:$PATH" PYTHONUNBUFFERED=1 MEDIAMIRROR_MIRROR_PORT=8080
+# Each role has a container of its own, and answers on the same port.
+ENV PATH="/opt/mediamirror/bin:$PATH" PYTHONUNBUFFERED=1 \
+    MEDIAMIRROR_GATEWAY_HOST=0.0.0.0 MEDIAMIRROR_MIRROR_HOST=0.0.0.0 MEDIAMIRROR_RELAY_HOST=0.0.0.0 \
+    MEDIAMIRROR_MIRROR_PORT=8080 MEDIAMIRROR_RELAY_PORT=8080
 # A number, so that Kubernetes can see that it is not root.
 USER 10001:10001
 EXPOSE 8080

@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 CHANNEL = "media_outbox"
 
 _BATCH = 1000
+_BATCH_BYTES = 32 * 1024**2
 _POLL_SECONDS = 2.0  # a notice can be lost with its connection; a row can't
 _RESTART_SECONDS = 0.5
 _LEADER_SECONDS = 1.0
@@ -90,7 +91,7 @@ class Relay:
 
     async def _relay(self, connection: Connection, producer: AIOKafkaProducer) -> int:
         """Send a batch and delete what was acked; gives how much that was."""
-        rows = await connection.fetch(query("outbox", "next"), self._shard, _BATCH)
+        rows = await connection.fetch(query("outbox", "next"), self._shard, _BATCH, _BATCH_BYTES)
         if not rows:
             return 0
         sends: list[asyncio.Future[object]] = []

@@ -62,7 +62,7 @@ def wanted(entries: Iterable[Entry]) -> Wanted:
 
 
 def fold(entries: Iterable[Entry], rows: Iterable[Asset], folder_events: Mapping[str, Iterable[FolderEvent]]) -> Folded:
-    """Apply the entries in order to the rows read; `folder_events`: all that the clouds of the batch are known for."""
+    """Apply the entries in order to the rows read; `folder_events`: by cloud, the moves, or all if the batch has some."""
     book = Book(rows, folder_events)
     lines: list[LogLine] = []
     events: list[MediaEvent] = []

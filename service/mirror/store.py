@@ -111,13 +111,13 @@ class Store:
 
 
 async def _lock_folders(connection: Connection, need: Wanted) -> dict[str, list[FolderEvent]]:
-    """Give all that is known of the folders of the batch's clouds, which stays so until the transaction ends."""
+    """Give what the batch must know of its clouds' folders, which stays so until the transaction ends."""
     clouds = sorted(need.moves)
     if not clouds:
         return {}
     await connection.execute(query("mirror", "lock_folders"), clouds, need.folder_clouds)
     events: dict[str, list[FolderEvent]] = {cloud: [] for cloud in clouds}
-    for row in await connection.fetch(query("mirror", "folder_events"), clouds):
+    for row in await connection.fetch(query("mirror", "folder_events"), clouds, need.folder_clouds):
         events[row["cloud"]].append(FolderEvent(FolderAct(row["act"]), row["path"], Clock(row["clock"]), row["to_path"]))
     return events
 

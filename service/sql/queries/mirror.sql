@@ -9,8 +9,10 @@ FROM unnest(array_prepend('', $1::text[])) AS cloud, hashtextextended(current_sc
 SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || '.media_folders ', 0))
 
 -- name: folder_events
--- All that is known of the folders of these clouds.
-SELECT cloud, act, path, clock, to_path FROM media_folder_events WHERE cloud = ANY ($1::text[]) ORDER BY cloud, clock
+-- The folder moves of these clouds ($1), which place assets, and all that is known of the folders of those that change some ($2).
+SELECT cloud, act, path, clock, to_path FROM media_folder_events
+WHERE cloud = ANY ($1::text[]) AND (act = 'moved' OR cloud = ANY ($2::text[]))
+ORDER BY cloud, clock
 
 -- name: assets_below
 -- Those assigned to these folders, or to folders below them.
