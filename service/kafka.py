@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from service.errors import MediamirrorError
 from service.settings import Settings
@@ -21,6 +21,7 @@ from service.settings import Settings
 MAX_RECORD_BYTES = 11 * 1024**2
 # The largest record and why it could not be processed; service/dlq/letter.py keeps that short enough.
 MAX_DEAD_LETTER_BYTES = MAX_RECORD_BYTES + 64 * 1024
+_START_GRACE_SECONDS = 2.0
 _LEADER_SECONDS = 15.0
 _LEADER_POLL_SECONDS = 0.05
 _DAY_MS = 24 * 60 * 60 * 1000
@@ -97,6 +98,18 @@ def make_consumer(settings: Settings) -> AIOKafkaConsumer:
         # partitions that a topic gets later are ours within this
         metadata_max_age_ms=30_000,
     )
+
+
+async def start(client: AIOKafkaProducer | AIOKafkaConsumer | AIOKafkaAdminClient) -> None:
+    """Start a client. Who is cancelled meanwhile waits a little for it: cancelled itself, it would leave a connection open."""
+    starting = asyncio.ensure_future(client.start())
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.wait([starting], timeout=_START_GRACE_SECONDS)
+        if not starting.cancel() and not starting.cancelled():
+            starting.exception()  # seen
+        raise
 
 
 async def let_go(producer: AIOKafkaProducer, *, patience: float) -> Exception | None:
@@ -230,7 +243,9 @@ async def _admin(settings: Settings) -> AIOKafkaAdminClient:
     try:
         async with asyncio.timeout(15):
             await admin.start()
-    except (KafkaConnectionError, KafkaError, TimeoutError) as error:
+    except BaseException as error:
         await admin.close()
-        raise KafkaUnreachableError(bootstrap=settings.kafka_bootstrap, reason=str(error) or "no answer") from error
+        if isinstance(error, (KafkaError, TimeoutError)):
+            raise KafkaUnreachableError(bootstrap=settings.kafka_bootstrap, reason=str(error) or "no answer") from error
+        raise
     return admin

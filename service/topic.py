@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from service.kafka import KafkaUnreachableError, make_consumer
+from service.kafka import KafkaUnreachableError, make_consumer, start
 from service.settings import Settings
 
 # partition -> (first offset, offset to stop before, or None to go on for ever)
@@ -30,7 +30,7 @@ async def read_topic(settings: Settings, topic: str, ranges: Ranges, *, batch: i
     consumer = make_consumer(settings)  # joins no group, since it subscribes to nothing
     try:
         async with asyncio.timeout(_START_SECONDS):
-            await consumer.start()
+            await start(consumer)
         consumer.assign(list(ends))
         for partition in ends:
             consumer.seek(partition, ranges[partition.partition][0])

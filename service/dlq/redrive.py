@@ -12,7 +12,7 @@ from service.dlq.letter import DeadLetter, LetterId
 from service.dlq.reader import read_letters
 from service.dlq.redrives import Redrives
 from service.errors import MediamirrorError
-from service.kafka import KafkaUnreachableError, ensure_topics, let_go, make_producer
+from service.kafka import KafkaUnreachableError, ensure_topics, let_go, make_producer, start
 from service.settings import Settings
 
 _CONNECT_SECONDS = 15.0
@@ -77,7 +77,7 @@ async def _producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
     producer = make_producer(settings)
     try:
         async with asyncio.timeout(_CONNECT_SECONDS):
-            await producer.start()
+            await start(producer)
         yield producer
     except (KafkaError, TimeoutError) as error:
         raise KafkaUnreachableError(bootstrap=settings.kafka_bootstrap, reason=str(error) or "no answer") from error

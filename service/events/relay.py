@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from schemas.event import EventType, MediaEvent
 from service.database import Connection, Pool
 from service.events.cloudevent import data_of, headers_of
-from service.kafka import KafkaUnreachableError, ensure_topics, let_go, make_producer
+from service.kafka import KafkaUnreachableError, ensure_topics, let_go, make_producer, start
 from service.mirror.patience import OUTAGES
 from service.settings import Settings
 from service.sql import query
@@ -75,7 +75,7 @@ class Relay:
             producer = make_producer(self._settings)
             try:
                 await ensure_topics(self._settings)
-                await producer.start()
+                await start(producer)
                 self.leading.set()
                 log.info("relay leads", shard=self._shard)
                 while True:

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from service.errors import MediamirrorError
-from service.kafka import ensure_topics, let_go, make_producer
+from service.kafka import ensure_topics, let_go, make_producer, start
 from service.settings import Settings
 from service.telemetry import Metrics
 
@@ -55,14 +55,15 @@ class _Line:
 class Publisher:
     """An idempotent acks=all producer that survives Kafka's absence.
 
-    Use as `async with`. Entering does not wait for Kafka: until the first connection, and whenever acks stay away, `publish`
-    raises `NotDurableError`, and a producer is made anew in the background (an idempotent one can be stuck after an outage).
+    Use as `async with`. Entering does not wait for Kafka, but `publish` does, for as long as an ack may take. When acks stay away
+    it raises `NotDurableError`, and a producer is made anew in the background (an idempotent one can be stuck after an outage).
     """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings = settings
         self._metrics = metrics
         self._line: _Line | None = None
+        self._connected = asyncio.Event()
         self._pending_bytes = 0
         self._renewal: asyncio.Task[None] | None = None
         self._retired: set[asyncio.Task[None]] = set()
@@ -85,24 +86,26 @@ class Publisher:
 
     async def publish(self, key: str, value: bytes, headers: Sequence[tuple[str, bytes]]) -> None:
         """Return once Kafka has the record in every in-sync replica; raises `NotDurableError`."""
-        line = self._line
-        if line is None:
-            raise NotDurableError("not_connected")
         if self._pending_bytes + len(value) > self._settings.gateway_max_pending:
             raise NotDurableError("too_much_pending")
         self._add_pending(len(value))
-        # Shielded: a caller that hangs up leaves no half send behind, and its bytes count until Kafka or we let go of them.
-        sending = line.send(self._settings.notifications_topic, key.encode(errors="replace"), value, headers)
-        sending.add_done_callback(lambda done: self._settle(done, len(value)))
+        sending = None
         try:
             async with asyncio.timeout(self._settings.gateway_ack_timeout):
+                line = await self._first_line()
+                # Shielded: a caller that hangs up leaves no half send behind; its bytes count until Kafka or we let go of them.
+                sending = line.send(self._settings.notifications_topic, key.encode(errors="replace"), value, headers)
+                sending.add_done_callback(lambda done: self._settle(done, len(value)))
                 await asyncio.shield(sending)
         except TimeoutError:
             self._renew()
-            raise NotDurableError("no_ack_in_time") from None
+            raise NotDurableError("not_connected" if sending is None else "no_ack_in_time") from None
         except KafkaError as error:
             self._renew()
             raise NotDurableError(type(error).__name__) from error
+        finally:
+            if sending is None:
+                self._add_pending(-len(value))
 
     async def is_ready(self) -> bool:
         """Ask Kafka, for at most two seconds."""
@@ -113,6 +116,12 @@ class Publisher:
                 return bool(await self._line.producer.client.force_metadata_update())
         except (TimeoutError, KafkaError):
             return False
+
+    async def _first_line(self) -> _Line:
+        """Wait for the first connection, if it has not been made yet."""
+        while self._line is None:
+            await self._connected.wait()
+        return self._line
 
     def _settle(self, sending: "asyncio.Future[object]", size: int) -> None:
         self._add_pending(-size)
@@ -135,7 +144,7 @@ class Publisher:
                 await ensure_topics(self._settings)
                 producer = make_producer(self._settings)
                 try:
-                    await producer.start()
+                    await start(producer)
                 except BaseException:
                     await producer.stop()
                     raise
@@ -146,6 +155,7 @@ class Publisher:
                 attempts += 1
                 await asyncio.sleep(_RECONNECT_SECONDS)
         old, self._line = self._line, _Line(producer)
+        self._connected.set()
         if old is not None:
             self._metrics.producer_renewals.inc()
             self._retire(old)

@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRa
 
 from handlers.registry import HANDLERS
 from service.database import Pool
-from service.kafka import KafkaUnreachableError, describe_cluster, ensure_topics, make_consumer
+from service.kafka import KafkaUnreachableError, describe_cluster, ensure_topics, make_consumer, start
 from service.mirror.deadletter import DeadLetters, NotDeadLetteredError
 from service.mirror.entry import Entry, LogLine, Record, failed, understand, unreadable
 from service.mirror.housekeeping import Housekeeping, StandsStillError
@@ -76,7 +76,7 @@ class Mirror:
         await self._store.prepare_log()
         consumer = make_consumer(self._settings)
         try:
-            await consumer.start()
+            await start(consumer)
             positions = Positions(consumer, self._store, self._topic, cluster, self.joined)
             consumer.subscribe([self._topic], listener=positions)
             await self._loop(consumer, positions)

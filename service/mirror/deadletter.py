@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from service.dlq.letter import headers_of
 from service.errors import MediamirrorError
-from service.kafka import let_go, make_producer
+from service.kafka import let_go, make_producer, start
 from service.mirror.entry import Entry
 from service.settings import Settings
 from service.telemetry import Metrics
@@ -65,7 +65,7 @@ class DeadLetters:
             producer = make_producer(self._settings)
             try:
                 async with asyncio.timeout(_CONNECT_SECONDS):
-                    await producer.start()
+                    await start(producer)
             except BaseException:
                 await let_go(producer, patience=_CLOSE_SECONDS)
                 raise
