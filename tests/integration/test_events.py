@@ -23,12 +23,13 @@ from schemas.contract import FOLDER, documents
 from service.database import Pool
 from service.embedded.kafka import EmbeddedKafka
 from service.events.relay import Relay
-from service.kafka import ensure_topics, make_producer, partition_bounds
+from service.kafka import ensure_topics, partition_bounds
 from service.settings import Settings
 from service.telemetry import Metrics
 from service.topic import read_topic
-from tests.bodies import ASSET, BEGINNING, CLOUD, delete, envelope, rename, triggered, upload
+from tests.bodies import ASSET, BEGINNING, CLOUD, delete, rename, triggered, upload
 from tests.integration.conftest import MEDIAMIRROR, Mirrored, eventually, mirrored_with
+from tests.integration.test_order import produce
 
 # What the mirror keeps to itself.
 INTERNAL = {"clocks", "assigned_folder", "updated_at"}
@@ -247,7 +248,7 @@ async def test_ten_thousand_notifications_and_crashes_of_everything_leave_each_r
     bodies = [history_step(asset, step) for asset in assets for step in range(20)]
     shuffler.shuffle(bodies)
     await ensure_topics(settings)
-    await produce_all(settings, bodies)
+    await produce(settings, CLOUD, bodies, scattered=True)
 
     async def start(role: str) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(MEDIAMIRROR, role, env=env)
@@ -311,21 +312,6 @@ def history_step(asset: str, step: int) -> dict[str, Any]:
             return {"notification_type": "resource_tags_changed", "resources": [resource]} | triggered(step)
         case _:
             return delete(asset, at=step)
-
-
-async def produce_all(settings: Settings, bodies: list[dict[str, Any]]) -> None:
-    producer = make_producer(settings)
-    await producer.start()
-    try:
-        sends = []
-        for number, body in enumerate(bodies):
-            raw = orjson.dumps(body)
-            headers = envelope(raw, body["notification_type"]).to_headers()
-            partition = number % settings.notifications_partitions
-            sends.append(await producer.send(settings.notifications_topic, raw, partition=partition, headers=headers))
-        await asyncio.gather(*sends)
-    finally:
-        await producer.stop()
 
 
 async def test_what_is_already_there_sends_nothing(relayed: Mirrored) -> None:

@@ -190,7 +190,7 @@ async def test_kill_9_in_the_middle_of_5000_notifications_loses_and_doubles_noth
     settings: Settings, pool: Pool, environment: dict[str, str]
 ) -> None:
     total = 5_000
-    await produce(settings, *[])
+    await ensure_topics(settings)
     producer: AIOKafkaProducer = make_producer(settings)
     await producer.start()
     sends = []
