@@ -8,7 +8,7 @@ import asyncio
 import ssl
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -22,9 +22,12 @@ MAX_RECORD_BYTES = 11 * 1024**2
 # The largest record and why it could not be processed; service/dlq/letter.py keeps that short enough.
 MAX_DEAD_LETTER_BYTES = MAX_RECORD_BYTES + 64 * 1024
 _START_GRACE_SECONDS = 2.0
+_STOP_SECONDS = 5.0
 _LEADER_SECONDS = 15.0
 _LEADER_POLL_SECONDS = 0.05
 _DAY_MS = 24 * 60 * 60 * 1000
+
+Client: TypeAlias = AIOKafkaProducer | AIOKafkaConsumer | AIOKafkaAdminClient
 
 
 class NoKafkaError(MediamirrorError):
@@ -100,7 +103,7 @@ def make_consumer(settings: Settings) -> AIOKafkaConsumer:
     )
 
 
-async def start(client: AIOKafkaProducer | AIOKafkaConsumer | AIOKafkaAdminClient) -> None:
+async def start(client: Client) -> None:
     """Start a client. Who is cancelled meanwhile waits a little for it: cancelled itself, it would leave a connection open."""
     starting = asyncio.ensure_future(client.start())
     try:
@@ -112,16 +115,21 @@ async def start(client: AIOKafkaProducer | AIOKafkaConsumer | AIOKafkaAdminClien
         raise
 
 
-async def let_go(producer: AIOKafkaProducer, *, patience: float) -> Exception | None:
-    """Let a producer send what it holds for `patience` seconds, then end it; gives what kept it from that."""
+async def let_go(client: Client, *, patience: float = _STOP_SECONDS) -> Exception | None:
+    """End a client, whether it started or not; gives what kept it from ending well within `patience` seconds.
+
+    A producer sends what it holds first, a consumer leaves its group.
+    """
     try:
         async with asyncio.timeout(patience):
-            await producer.stop()
+            await (client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop())
     except (TimeoutError, KafkaError) as error:
-        # stop() does nothing a second time, and its first try left these running
-        await producer._sender.close()  # noqa: SLF001
-        await producer.client.close()
         return error
+    finally:
+        # what stops halfway leaves these running, and does nothing when it is told a second time
+        if isinstance(client, AIOKafkaProducer):
+            await client._sender.close()  # noqa: SLF001
+        await (client.client if isinstance(client, AIOKafkaProducer) else client._client).close()  # noqa: SLF001
     return None
 
 
@@ -133,7 +141,7 @@ async def describe_cluster(settings: Settings) -> str:
     except KafkaError as error:
         raise KafkaUnreachableError(bootstrap=settings.kafka_bootstrap, reason=error) from error
     finally:
-        await admin.close()
+        await let_go(admin)
     return str(description["cluster_id"])
 
 
@@ -143,14 +151,15 @@ async def partition_bounds(settings: Settings, topic: str) -> dict[int, tuple[in
     consumer = make_consumer(settings)  # joins no group, since it subscribes to nothing
     try:
         async with asyncio.timeout(15):
-            ((described,), _) = await asyncio.gather(admin.describe_topics([topic]), consumer.start())
+            (described,) = await admin.describe_topics([topic])
+            await start(consumer)
             partitions = [TopicPartition(topic, one["partition"]) for one in described["partitions"]]
             consumer.assign(partitions)
             earliest, latest = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
     except (KafkaError, TimeoutError) as error:
         raise KafkaUnreachableError(bootstrap=settings.kafka_bootstrap, reason=str(error) or "no answer") from error
     finally:
-        await asyncio.gather(admin.close(), consumer.stop())
+        await asyncio.gather(let_go(admin), let_go(consumer))
     return {partition.partition: (earliest[partition], latest[partition]) for partition in partitions}
 
 
@@ -168,13 +177,13 @@ async def offsets_at(settings: Settings, topic: str, partitions: Iterable[int], 
     consumer = make_consumer(settings)  # joins no group, since it subscribes to nothing
     try:
         async with asyncio.timeout(15):
-            await consumer.start()
+            await start(consumer)
             consumer.assign(wanted := [TopicPartition(topic, one) for one in partitions])
             found = await consumer.offsets_for_times(dict.fromkeys(wanted, milliseconds))
     except (KafkaError, TimeoutError) as error:
         raise KafkaUnreachableError(bootstrap=settings.kafka_bootstrap, reason=str(error) or "no answer") from error
     finally:
-        await consumer.stop()
+        await let_go(consumer)
     return {partition.partition: at.offset for partition, at in found.items() if at is not None}
 
 
@@ -202,7 +211,7 @@ async def ensure_topics(settings: Settings) -> None:
     except (KafkaError, TimeoutError) as error:
         raise KafkaUnreachableError(bootstrap=settings.kafka_bootstrap, reason=repr(error)) from error
     finally:
-        await admin.close()
+        await let_go(admin)
 
 
 async def _until_led(admin: AIOKafkaAdminClient, topics: list[str]) -> None:
@@ -242,9 +251,9 @@ async def _admin(settings: Settings) -> AIOKafkaAdminClient:
     admin = AIOKafkaAdminClient(**_connection(settings), request_timeout_ms=10_000)
     try:
         async with asyncio.timeout(15):
-            await admin.start()
+            await start(admin)
     except BaseException as error:
-        await admin.close()
+        await let_go(admin)
         if isinstance(error, (KafkaError, TimeoutError)):
             raise KafkaUnreachableError(bootstrap=settings.kafka_bootstrap, reason=str(error) or "no answer") from error
         raise

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from service.kafka import KafkaUnreachableError, make_consumer, start
+from service.kafka import KafkaUnreachableError, let_go, make_consumer, start
 from service.settings import Settings
 
 # partition -> (first offset, offset to stop before, or None to go on for ever)
@@ -51,4 +51,4 @@ async def read_topic(settings: Settings, topic: str, ranges: Ranges, *, batch: i
     except (KafkaError, TimeoutError) as error:
         raise KafkaUnreachableError(bootstrap=settings.kafka_bootstrap, reason=str(error) or "no answer") from error
     finally:
-        await consumer.stop()
+        await let_go(consumer)

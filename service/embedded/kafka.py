@@ -15,6 +15,7 @@ from service.embedded.artefacts import java, kafka_jars
 from service.embedded.command import Command, Log
 from service.embedded.ports import accepts, remembered_port
 from service.embedded.process import ServerProcess
+from service.kafka import let_go, start
 from service.resources import resource
 
 _REQUEST_MS: Final = 2_000
@@ -93,9 +94,9 @@ class EmbeddedKafka:
             return False
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap, request_timeout_ms=_REQUEST_MS)
         try:
-            await admin.start()
+            await start(admin)
             return bool((await admin.describe_cluster())["brokers"])
         except (KafkaError, OSError):
             return False
         finally:
-            await admin.close()
+            await let_go(admin)

@@ -146,7 +146,7 @@ class Publisher:
                 try:
                     await start(producer)
                 except BaseException:
-                    await producer.stop()
+                    await let_go(producer)
                     raise
                 break
             except (KafkaError, MediamirrorError, OSError) as error:

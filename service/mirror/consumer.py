@@ -1,7 +1,6 @@
 """Reads the log in batches and hands them to the store, through outages and rebalances."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Sequence
 
@@ -11,7 +10,7 @@ from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRa
 
 from handlers.registry import HANDLERS
 from service.database import Pool
-from service.kafka import KafkaUnreachableError, describe_cluster, ensure_topics, make_consumer, start
+from service.kafka import KafkaUnreachableError, describe_cluster, ensure_topics, let_go, make_consumer, start
 from service.mirror.deadletter import DeadLetters, NotDeadLetteredError
 from service.mirror.entry import Entry, LogLine, Record, failed, understand, unreadable
 from service.mirror.housekeeping import Housekeeping, StandsStillError
@@ -27,7 +26,6 @@ log = structlog.get_logger(__name__)
 _POLL_MS = 500
 _RESTART_SECONDS = 0.5
 _SEEKING_SECONDS = 0.02
-_STOP_SECONDS = 5.0
 _ALIVE_SECONDS = 120.0  # longer than any single wait of the loop
 
 
@@ -83,9 +81,7 @@ class Mirror:
         finally:
             self.joined.clear()
             await self._dead_letters.close()
-            with contextlib.suppress(KafkaError, TimeoutError):
-                async with asyncio.timeout(_STOP_SECONDS):
-                    await consumer.stop()
+            await let_go(consumer)
 
     async def _loop(self, consumer: AIOKafkaConsumer, positions: Positions) -> None:
         housekeeping = Housekeeping(consumer, positions, self._store, self._topic, self._metrics)
