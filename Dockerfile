@@ -10,10 +10,10 @@ RUN /opt/development/bin/pip install --no-cache-dir --require-hashes --requireme
 
 COPY pyproject.toml README.md LICENSE ./
 COPY deploy/kafka deploy/kafka
-COPY tests/payloads tests/payloads
 COPY schemas schemas
 COPY handlers handlers
 COPY service service
+COPY standin standin
 RUN /opt/development/bin/pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
     && /opt/mediamirror/bin/pip install --no-cache-dir --no-deps dist/*.whl
 
@@ -23,7 +23,9 @@ COPY --from=builder /opt/mediamirror /opt/mediamirror
 # Each role has a container of its own, and answers on the same port.
 ENV PATH="/opt/mediamirror/bin:$PATH" PYTHONUNBUFFERED=1 \
     MEDIAMIRROR_GATEWAY_HOST=0.0.0.0 MEDIAMIRROR_MIRROR_HOST=0.0.0.0 MEDIAMIRROR_RELAY_HOST=0.0.0.0 \
-    MEDIAMIRROR_MIRROR_PORT=8080 MEDIAMIRROR_RELAY_PORT=8080
+    MEDIAMIRROR_RECONCILER_HOST=0.0.0.0 MEDIAMIRROR_WRITEBACK_HOST=0.0.0.0 MEDIAMIRROR_POLLER_HOST=0.0.0.0 \
+    MEDIAMIRROR_MIRROR_PORT=8080 MEDIAMIRROR_RELAY_PORT=8080 MEDIAMIRROR_RECONCILER_PORT=8080 \
+    MEDIAMIRROR_WRITEBACK_PORT=8080 MEDIAMIRROR_POLLER_PORT=8080
 # A number, so that Kubernetes can see that it is not root.
 USER 10001:10001
 EXPOSE 8080

@@ -12,8 +12,8 @@ help: ## this list
 run: setup ## mirror sample webhooks on an embedded Kafka and PostgreSQL, until Ctrl-C
 	@exec .venv/bin/mediamirror up $(ARGS)
 
-test: setup ## the whole test suite
-	@exec .venv/bin/pytest $(ARGS)
+test: setup ## the whole test suite, on two cores
+	@exec .venv/bin/pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 lint: setup ## style, types, and which package may import which
 	@.venv/bin/ruff check

@@ -42,6 +42,7 @@ HANDLERS: Mapping[str, Handler] = MappingProxyType(
         "bulk_refresh_auto_fetch": refetch.asked,
         # ours
         "snapshot": reading.snapshot,
+        "missing": reading.missing,
     }
 )
 

@@ -13,7 +13,9 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from service import demo, supervisor
+from service import supervisor
+from service.cloudinary import doctor_command, drift_command, op_command, ops_command, poller_command, reconcile_command
+from service.cloudinary.writeback_app import run_writeback
 from service.database import connect, migrate, require_schema
 from service.dlq import command as dlq
 from service.errors import MediamirrorError
@@ -34,7 +36,7 @@ from service.sender import send as send_webhooks
 from service.settings import Settings, load_settings
 from service.sql import query
 from service.telemetry import Metrics, configure_logging
-from service.up import DEMO_CLOUD, Site, run_site, with_demo_cloud
+from service.up import run_site
 from service.watch import Watch
 
 app = typer.Typer(
@@ -49,6 +51,13 @@ app.command()(log_again.replay)
 app.command()(log_again.history)
 app.command()(proof.verify)
 app.command()(proof.rebuild)
+app.command()(reconcile_command.reconcile)
+app.command()(reconcile_command.reconciler)
+app.command()(drift_command.drift)
+app.command()(poller_command.poller)
+app.command()(doctor_command.doctor)
+app.add_typer(op_command.app, name="op")
+app.add_typer(ops_command.app, name="ops")
 
 Cloud = Annotated[str | None, typer.Option(help="Only this cloud.")]
 Gaps = Annotated[
@@ -56,8 +65,6 @@ Gaps = Annotated[
     typer.Option(metavar="PARTITION:OFFSET", help="Read a partition from there, accepting that what came before is gone."),
 ]
 VERSION = importlib.metadata.version("mediamirror")
-DEMO_ASSETS = 200
-DEMO_CONCURRENCY = 4
 
 
 def main() -> None:
@@ -75,7 +82,8 @@ def up(
     gateway_port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 picks a free one.")] = None,
     ready_file: Annotated[Path | None, typer.Option(help="Written as one JSON object when everything is ready.")] = None,
     with_demo: Annotated[
-        bool, typer.Option("--demo/--no-demo", help="Without an account: make a cloud `demo` and send it sample webhooks.")
+        bool,
+        typer.Option("--demo/--no-demo", help="Without an account: run a Cloudinary stand-in, whose library changes by itself."),
     ] = True,
     accept_gap: Gaps = None,
 ) -> None:
@@ -83,35 +91,14 @@ def up(
     settings = load_settings(gateway_port=gateway_port)
     # at info, a person's terminal belongs to the table
     configure_logging("warning" if settings.log_level == "info" else settings.log_level, settings.log_format)
-    demonstrating = with_demo and not settings.clouds
-    if demonstrating:
-        settings = with_demo_cloud(settings, data_dir)
     gaps = [Gap.parse(text) for text in accept_gap or ()]
-    supervisor.run(_up(settings, data_dir, ready_file, gaps, demonstrating=demonstrating))
+    supervisor.run(_up(settings, data_dir, ready_file, gaps, demo=with_demo and not settings.clouds))
 
 
-async def _up(settings: Settings, data_dir: Path, ready_file: Path | None, gaps: list[Gap], *, demonstrating: bool) -> None:
-    async with run_site(settings, data_dir, ready_file=ready_file, gaps=gaps, progress=_say) as site:
+async def _up(settings: Settings, data_dir: Path, ready_file: Path | None, gaps: list[Gap], *, demo: bool) -> None:
+    async with run_site(settings, data_dir, demo=demo, ready_file=ready_file, gaps=gaps, progress=_say) as site:
         print_site(site, data_dir, VERSION)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(Watch(site.pool, console()).run())
-            if demonstrating:
-                tasks.create_task(_demonstrate(site))
-
-
-async def _demonstrate(site: Site) -> None:
-    (secret,) = site.settings.clouds[DEMO_CLOUD].keys.values()
-    for webhooks in (demo.documented(), demo.library(DEMO_ASSETS)):
-        async for answer in send_webhooks(
-            webhooks,
-            gateway=site.gateway,
-            cloud=DEMO_CLOUD,
-            secret=secret.get_secret_value().encode(),
-            concurrency=DEMO_CONCURRENCY,
-            pause=0.02,
-        ):
-            if not answer.accepted:
-                _say(f"demo webhook {answer.webhook.name}: {answer.status or answer.error}")
+        await Watch(site.pool, console()).run()
 
 
 @app.command()
@@ -139,6 +126,20 @@ def relay() -> None:
     """Publish media events: from the outbox in PostgreSQL to Kafka."""
     settings = _role_settings()
     supervisor.run(run_relay(settings, Metrics()))
+
+
+@app.command()
+def writeback() -> None:
+    """Carry out at Cloudinary what was asked of it: operations, and deletions by SQL."""
+    settings = _role_settings()
+    supervisor.run(run_writeback(settings, Metrics()))
+
+
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def standin(context: typer.Context) -> None:
+    """Run a Cloudinary stand-in, to try things on: the API that the official SDK speaks, and signed webhooks."""
+    # a program of its own, so that what runs for real can't come to depend on it
+    os.execv(sys.executable, [sys.executable, "-m", "standin", *context.args])  # noqa: S606  # no shell is wanted
 
 
 @app.command(name="migrate")

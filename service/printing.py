@@ -15,7 +15,7 @@ from rich.text import Text
 
 from service.sender import Answer
 from service.settings import PREFIX, Settings
-from service.up import DEMO_CLOUD, Site
+from service.up import Site
 
 _WIDE = 200
 
@@ -126,10 +126,10 @@ def print_site(site: Site, data_dir: Path, version: str) -> None:
         "",
         f"In another terminal: {sys.argv[0]} assets, … log --follow, … events --follow, … send FILE",
     ]
-    if DEMO_CLOUD in site.settings.clouds:
+    if site.is_demo:
         lines += [
             "",
-            "This is a demo cloud. For your own account:",
+            "This is a stand-in for Cloudinary, with a small library that changes by itself. For your own account:",
             f"  CLOUDINARY_URL=cloudinary://API_KEY:API_SECRET@CLOUD {sys.argv[0]} up",
             "  then, in Cloudinary's Console under Settings > Notifications, add the URL of",
             "  /webhooks/cloudinary/CLOUD as the internet reaches it (https), for all event types.",

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
@@ -19,7 +20,7 @@ class Running(BaseModel):
     gateway: str
     database: str
     kafka: str
-    clouds: dict[str, dict[str, dict[str, str]]]  # as in MEDIAMIRROR_CLOUDS
+    clouds: dict[str, Any]  # as in MEDIAMIRROR_CLOUDS
 
 
 def describe(gateway: str, settings: Settings) -> Running:
@@ -31,7 +32,10 @@ def describe(gateway: str, settings: Settings) -> Running:
         database=settings.database_url.get_secret_value(),
         kafka=settings.kafka_bootstrap,
         clouds={
-            name: {"keys": {key: secret.get_secret_value() for key, secret in cloud.keys.items()}}
+            name: {
+                "keys": {key: secret.get_secret_value() for key, secret in cloud.keys.items()},
+                "upload_prefix": cloud.upload_prefix,
+            }
             for name, cloud in settings.clouds.items()
         },
     )
@@ -60,10 +64,7 @@ def joined(settings: Settings, data_dir: Path) -> Settings:
         running = Running.model_validate_json((data_dir / FILE).read_bytes())
     if running is None or settings.database_url or settings.kafka_bootstrap:
         return settings
-    clouds: Mapping[str, Cloud] = settings.clouds or {
-        name: Cloud(keys={key: SecretStr(secret) for key, secret in cloud["keys"].items()})
-        for name, cloud in running.clouds.items()
-    }
+    clouds: Mapping[str, Cloud] = settings.clouds or {name: Cloud.model_validate(cloud) for name, cloud in running.clouds.items()}
     return settings.model_copy(
         update={"database_url": SecretStr(running.database), "kafka_bootstrap": running.kafka, "clouds": clouds}
     )

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
@@ -47,7 +47,8 @@ class Cloud(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    keys: Annotated[dict[str, SecretStr], Field(min_length=1)]  # API key -> API secret
+    keys: Annotated[dict[str, SecretStr], Field(min_length=1)]  # API key -> API secret; the first signs what we send
+    upload_prefix: str | None = None  # where its API is, when that is not https://api.cloudinary.com
 
     @field_validator("keys")
     @classmethod
@@ -118,6 +119,30 @@ class Settings(BaseSettings):
     sync_log_retention: int = Field(30, ge=1, description="Days that the sync log is kept.")
     mirror_host: str = Field("127.0.0.1", description="Where the mirror's /livez, /readyz and /metrics listen.")
     mirror_port: Port = Field(8081, description="Where the mirror's /livez, /readyz and /metrics listen; 0 picks a free port.")
+
+    gateway_public_url: str | None = Field(None, description="Where Cloudinary reaches the gateway, https://host; for `doctor`.")
+
+    cloudinary_threads: int = Field(8, ge=1, description="Calls of Cloudinary's APIs at a time, by cloud.")
+    cloudinary_timeout: Positive = Field(60, description="Seconds for one call of Cloudinary's APIs.")
+
+    reconcile_share: float = Field(0.5, gt=0, le=1, description="Of the Admin API's hourly calls, what reconciliation may take.")
+    reconcile_every: float = Field(24, ge=0, description="Hours from sweep to sweep; 0: only by `mediamirror reconcile`.")
+    reconcile_grace: float = Field(3600, ge=0, description="Seconds a row must have been at rest to be taken for gone.")
+    reconcile_cap: float = Field(0.1, ge=0, le=1, description="Share of the rows that one sweep may take for gone.")
+    reconciler_host: str = Field("127.0.0.1", description="Where the reconciler's /livez, /readyz and /metrics listen.")
+    reconciler_port: Port = Field(8083, description="Where the reconciler's /livez, /readyz and /metrics listen; 0: any free.")
+
+    operations_attempts: int = Field(5, ge=1, description="Tries of an operation at Cloudinary before it has failed.")
+    operations_backoff: Positive = Field(5, description="Seconds before the second try; twice as long before each next one.")
+    operations_lease: Positive = Field(300, description="Seconds after which a crashed worker's operations are taken up.")
+    operations_retention: int = Field(30, ge=1, description="Days that completed operations are kept.")
+    cleanup_delay: float = Field(10, ge=0, description="Seconds in which `mediamirror ops cancel` undoes a deletion by SQL.")
+    writeback_host: str = Field("127.0.0.1", description="Where the write-back's /livez, /readyz and /metrics listen.")
+    writeback_port: Port = Field(8084, description="Where the write-back's /livez, /readyz and /metrics listen; 0: any free.")
+
+    poller_channel: str = Field("mediamirror", description="The poll:// channel that the poller reads.")
+    poller_host: str = Field("127.0.0.1", description="Where the poller's /livez, /readyz and /metrics listen.")
+    poller_port: Port = Field(8085, description="Where the poller's /livez, /readyz and /metrics listen; 0: any free.")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else json.")
@@ -209,4 +234,5 @@ def _cloud_of(cloudinary_url: str) -> tuple[str, Cloud]:
         raise InvalidSettingsError(problems="CLOUDINARY_URL is not of the form cloudinary://API_KEY:API_SECRET@CLOUD_NAME")
     # `hostname` folds case, and cloud names are case-sensitive
     name = parts.netloc.rpartition("@")[2]
-    return name, Cloud(keys={unquote(parts.username): SecretStr(unquote(parts.password))})
+    prefix = dict(parse_qsl(parts.query)).get("upload_prefix")  # as the SDK reads it
+    return name, Cloud(keys={unquote(parts.username): SecretStr(unquote(parts.password))}, upload_prefix=prefix)

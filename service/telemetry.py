@@ -92,6 +92,45 @@ class Metrics:
         self.lag = Gauge("mediamirror_lag", "Notifications not yet applied.", ("topic", "partition"), registry=registry)
         self.events = Counter("mediamirror_events", "Media events that Kafka has acked.", registry=registry)
         self.outbox = Gauge("mediamirror_outbox", "Media events not yet on Kafka, as of the last look.", registry=registry)
+        self.cloudinary_calls = Counter(
+            "mediamirror_cloudinary_calls",
+            "Calls of Cloudinary's APIs, by function of the SDK and outcome: ok, or the error's class.",
+            ("cloud", "function", "outcome"),
+            registry=registry,
+        )
+        self.budget_remaining = Gauge(
+            "mediamirror_budget_remaining",
+            "Calls of the Admin API left in this hour, as Cloudinary last told.",
+            ("cloud",),
+            registry=registry,
+        )
+        self.polled = Counter(
+            "mediamirror_polled",
+            "Messages taken from a poll:// channel, by outcome (accepted, refused, undurable) and reason.",
+            ("cloud", "outcome", "reason"),
+            registry=registry,
+        )
+        self.drift = Gauge(
+            "mediamirror_drift",
+            "Assets that differed, of each kind, in the last complete sweep.",
+            ("cloud", "kind"),
+            registry=registry,
+        )
+        self.swept_at = Gauge(
+            "mediamirror_swept_timestamp_seconds", "When the last complete sweep ended.", ("cloud",), registry=registry
+        )
+        self.refetches = Counter(
+            "mediamirror_refetches",
+            "Questions of the mirror's answered, by answer: snapshot or missing.",
+            ("cloud", "answer"),
+            registry=registry,
+        )
+        self.operations = Counter(
+            "mediamirror_operations",
+            "Tries of operations at Cloudinary, by what came of them; pending: to be tried again.",
+            ("cloud", "kind", "status"),
+            registry=registry,
+        )
         self.consumer_renewals = Counter(
             "mediamirror_consumer_renewals", "Consumers replaced because they stood still.", registry=registry
         )

@@ -1,31 +1,33 @@
 """Every role in one process, on an embedded Kafka and PostgreSQL unless others are named."""
 
 import asyncio
-import json
-import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import structlog
 from pydantic import SecretStr
 
+from service.cloudinary.client import Account, accounts
+from service.cloudinary.reconciler import Reconciler
+from service.cloudinary.trigger import Destination, carry_out, plan, triggers_of
+from service.cloudinary.writeback import Writeback
 from service.database import Pool, connect, migrate
 from service.embedded.ports import is_free
 from service.embedded.stack import EmbeddedStack
+from service.embedded.standin import EmbeddedStandin
 from service.events.relay import Relay
 from service.gateway.app import run_gateway
 from service.kafka import ensure_topics
 from service.mirror.consumer import Mirror
 from service.mirror.gap import Gap, accept
+from service.publisher import Publisher
 from service.running import FILE, announced, describe
-from service.settings import Cloud, Settings
+from service.settings import Settings
 from service.telemetry import Metrics
 
-log = structlog.get_logger(__name__)
-
-DEMO_CLOUD = "demo"
+_CONNECTIONS = 10
+_CONNECTIONS_A_CLOUD = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +37,7 @@ class Site:
     gateway: str
     settings: Settings
     pool: Pool
-
-
-def with_demo_cloud(settings: Settings, data_dir: Path) -> Settings:
-    """Give settings with one cloud of our own making, whose key and secret stay the same between runs."""
-    file = data_dir / "demo-cloud.json"
-    if not file.exists():
-        data_dir.mkdir(parents=True, exist_ok=True)
-        file.touch(mode=0o600)
-        file.write_text(json.dumps({str(secrets.randbelow(9 * 10**14) + 10**14): secrets.token_urlsafe(20)}))
-    keys = {key: SecretStr(secret) for key, secret in json.loads(file.read_text()).items()}
-    return settings.model_copy(update={"clouds": {DEMO_CLOUD: Cloud(keys=keys)}})
+    is_demo: bool
 
 
 @asynccontextmanager
@@ -53,33 +45,64 @@ async def run_site(
     settings: Settings,
     data_dir: Path,
     *,
+    demo: bool,
     ready_file: Path | None,
     gaps: Sequence[Gap],
     progress: Callable[[str], None],
 ) -> AsyncIterator[Site]:
-    """Run gateway, mirror and relay; gives the site once a webhook sent to it would become a row."""
-    settings.require_clouds()
+    """Run every role but the poller; gives the site once a webhook sent to it would become a row.
+
+    `demo`: on a Cloudinary stand-in of its own, whose account takes the place of those configured.
+    """
+    if not demo:
+        settings.require_clouds()
     metrics = Metrics()
     database_url = settings.database_url.get_secret_value() if settings.database_url else None
-    async with EmbeddedStack(
-        data_dir, kafka_bootstrap=settings.kafka_bootstrap, database_url=database_url, progress=progress
-    ) as stack:
+    async with AsyncExitStack() as running:
+        stack = await running.enter_async_context(
+            EmbeddedStack(data_dir, kafka_bootstrap=settings.kafka_bootstrap, database_url=database_url, progress=progress)
+        )
         settings = settings.model_copy(
             update={"kafka_bootstrap": stack.kafka_bootstrap, "database_url": SecretStr(stack.database_url)}
         )
-        async with connect(settings) as pool:
-            await asyncio.gather(migrate(pool), ensure_topics(settings))
-            await accept(gaps, settings, pool)
-            mirror = Mirror(settings, pool, metrics)
-            async with asyncio.TaskGroup() as roles:
-                running = [roles.create_task(role.run()) for role in (mirror, Relay(settings, pool, metrics))]
-                async with run_gateway(_with_port(settings), metrics) as gateway:
-                    await mirror.joined.wait()
-                    files = [data_dir / FILE, *([ready_file] if ready_file else [])]
-                    with announced(describe(gateway, settings), *files):
-                        yield Site(gateway, settings, pool)
-                for task in running:
-                    task.cancel()
+        if demo:
+            standin = EmbeddedStandin(data_dir)
+            running.push_async_callback(standin.stop)
+            settings = settings.model_copy(update={"clouds": await standin.start()})
+        pool = await running.enter_async_context(
+            connect(settings, size=_CONNECTIONS + _CONNECTIONS_A_CLOUD * len(settings.clouds))
+        )
+        await asyncio.gather(migrate(pool), ensure_topics(settings))
+        await accept(gaps, settings, pool)
+        opened = await running.enter_async_context(accounts(settings, pool, metrics))
+        publisher = await running.enter_async_context(Publisher(settings, metrics))
+        mirror = Mirror(settings, pool, metrics)
+        roles = (
+            mirror.run(),
+            Relay(settings, pool, metrics).run(),
+            Reconciler(settings, pool, opened, publisher, metrics).run(),
+            Writeback(settings, pool, opened, publisher, metrics).run(),
+        )
+        async with asyncio.TaskGroup() as tasks:
+            at_work = [tasks.create_task(role) for role in roles]
+            async with run_gateway(_with_port(settings), metrics) as gateway:
+                await mirror.joined.wait()
+                if demo:
+                    await _lead_here(opened, gateway)
+                files = [data_dir / FILE, *([ready_file] if ready_file else [])]
+                with announced(describe(gateway, settings), *files):
+                    yield Site(gateway, settings, pool, demo)
+            for task in at_work:
+                task.cancel()
+
+
+async def _lead_here(opened: Mapping[str, Account], gateway: str) -> None:
+    """Let the demo's account send its notifications to this gateway, and nowhere else: the port may be another one each time."""
+    for name, account in opened.items():
+        found = await triggers_of(account)
+        todo = plan(found, Destination(f"{gateway}/webhooks/cloudinary/{name}", "webhook"))
+        elsewhere = [trigger["id"] for trigger in found if trigger["uri"] != todo.destination.uri]
+        await carry_out(account, replace(todo, remove=[*todo.remove, *elsewhere]))
 
 
 def _with_port(settings: Settings) -> Settings:

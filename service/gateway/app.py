@@ -10,10 +10,10 @@ from aiohttp.typedefs import Handler
 
 from service.gateway.intake import Intake, is_too_large
 from service.gateway.problem import problem
-from service.gateway.publisher import Publisher
 from service.health import Health
 from service.http import serve
 from service.kafka import require_kafka
+from service.publisher import Publisher
 from service.settings import Settings
 from service.telemetry import Metrics
 

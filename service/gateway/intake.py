@@ -1,18 +1,16 @@
 """From a request to a record on Kafka: detect, verify, parse, hand over."""
 
 import time
-from collections.abc import Mapping
-from datetime import UTC, datetime
 from http import HTTPStatus
 
 import structlog
 from aiohttp import web
 
-from schemas.envelope import Envelope, digest_of, record_key_of
-from schemas.json import NotAnObjectError, clean_text, parse_object
+from schemas.json import NotAnObjectError
 from service.gateway.problem import problem
-from service.gateway.publisher import NotDurableError, Publisher
-from service.gateway.signature import Claim, Policy, RefusedSignatureError, read_claim, verify
+from service.gateway.record import Record, Recorder
+from service.gateway.signature import RefusedSignatureError, read_claim
+from service.publisher import NotDurableError, Publisher
 from service.settings import Settings
 from service.telemetry import Metrics
 
@@ -26,11 +24,7 @@ class Intake:
     """Answers webhooks: 200 once a record is durable, and never else."""
 
     def __init__(self, settings: Settings, publisher: Publisher, metrics: Metrics) -> None:
-        self._keys: Mapping[str, Mapping[str, bytes]] = {
-            name: {key_id: secret.get_secret_value().encode() for key_id, secret in cloud.keys.items()}
-            for name, cloud in settings.require_clouds().items()
-        }
-        self._policy = Policy(settings.signature_max_age, settings.signature_max_future, settings.signature_algorithms)
+        self._recorder = Recorder(settings)
         self._max_body = int(settings.gateway_max_body)
         self._publisher = publisher
         self._metrics = metrics
@@ -38,7 +32,7 @@ class Intake:
     async def receive(self, request: web.Request) -> web.Response:
         """Handle `POST /webhooks/cloudinary[/{cloud}]`."""
         cloud = request.match_info.get("cloud") or self._only_cloud()
-        if cloud not in self._keys:
+        if cloud not in self._recorder.clouds:
             return self._refuse("", HTTPStatus.NOT_FOUND, "unknown_cloud")
         if is_too_large(request, self._max_body):
             return self._refuse(cloud, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large")
@@ -49,34 +43,23 @@ class Intake:
                 request.headers.get("X-Cld-Timestamp"),
                 has_v2="X-Cld-Signature_v2" in request.headers,
                 now=time.time(),
-                policy=self._policy,
+                policy=self._recorder.policy,
             )
             body = await request.read()
-            key_id = verify(body, claim, self._keys[cloud])
+            record = self._recorder.record(cloud, body, claim)
         except RefusedSignatureError as refused:
             log.warning("webhook refused", cloud=cloud, reason=refused.reason, detail=str(refused), remote=request.remote)
             return self._refuse(cloud, HTTPStatus.UNAUTHORIZED, refused.reason)
         except web.HTTPRequestEntityTooLarge:
             return self._refuse(cloud, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large")
-        return await self._publish(cloud, body, claim, key_id, started)
-
-    async def _publish(self, cloud: str, body: bytes, claim: Claim, key_id: str, started: float) -> web.Response:
-        try:
-            content = parse_object(body)
         except NotAnObjectError:
             log.error("signed webhook is not a JSON object", cloud=cloud, bytes=len(body), start=body[:80])
             return self._refuse(cloud, HTTPStatus.BAD_REQUEST, "not_an_object")
-        envelope = Envelope(
-            cloud=cloud,
-            notification_type=clean_text(str(content.get("notification_type", "")))[:100],
-            received_at=datetime.now(UTC),
-            digest=digest_of(body),
-            signature=claim.digest,
-            signed_at=int(claim.timestamp),
-            key_id=key_id,
-        )
+        return await self._publish(cloud, record, started)
+
+    async def _publish(self, cloud: str, record: Record, started: float) -> web.Response:
         try:
-            await self._publisher.publish(record_key_of(content), body, envelope.to_headers())
+            await self._publisher.publish(record.key, record.value, record.headers)
         except NotDurableError as not_durable:
             log.error("webhook not durable, answered 503", cloud=cloud, reason=not_durable.reason)
             return self._refuse(cloud, HTTPStatus.SERVICE_UNAVAILABLE, not_durable.reason, headers=_RETRY_AFTER)
@@ -85,7 +68,8 @@ class Intake:
         return web.Response(body=b'{"status":"accepted"}', content_type="application/json")
 
     def _only_cloud(self) -> str:
-        return next(iter(self._keys)) if len(self._keys) == 1 else ""
+        clouds = self._recorder.clouds
+        return next(iter(clouds)) if len(clouds) == 1 else ""
 
     def _refuse(self, cloud: str, status: HTTPStatus, reason: str, headers: dict[str, str] | None = None) -> web.Response:
         self._metrics.webhooks.labels(cloud, str(status.value), reason).inc()

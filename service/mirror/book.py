@@ -4,6 +4,7 @@ from bisect import insort
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
+from types import MappingProxyType
 
 from handlers.merge import join, merge, relocate
 from schemas.asset import Asset, AssetKey, AssetName, Group, key_of_name
@@ -25,12 +26,18 @@ class Step:
 
 
 class Book:
-    """What the rows read become. Nothing is looked up outside it."""
+    """What the rows read become, and those that come back. Nothing is looked up outside it."""
 
-    def __init__(self, rows: Iterable[Asset], folder_events: Mapping[str, Iterable[FolderEvent]]) -> None:
+    def __init__(
+        self,
+        rows: Iterable[Asset],
+        folder_events: Mapping[str, Iterable[FolderEvent]],
+        purged: Mapping[AssetKey, int] = MappingProxyType({}),
+    ) -> None:
         self._read: Mapping[AssetKey, Asset] = {row.key: row for row in rows}
         self._now: dict[AssetKey, Asset] = dict(self._read)
         self._adopted: set[AssetKey] = set()
+        self._purged = dict(purged)
         self._called: dict[tuple[str, AssetName], set[AssetKey]] = {}
         for row in self._now.values():
             self._index(row)
@@ -42,6 +49,7 @@ class Book:
         self._asked: dict[AssetKey, list[str]] = {}
         self.new_folder_events: list[tuple[str, FolderEvent]] = []
         self.claims: set[tuple[str, AssetName]] = set()
+        self.born: set[AssetKey] = set()
 
     def find(self, cloud: str, change: Change) -> AssetKey:
         """Give the asset that a change is about.
@@ -65,7 +73,9 @@ class Book:
         merged = merge(self._now.get(key), key, change, moves)
         changed = tuple(dict.fromkeys((*joined, *merged.changed)))
         # one revision a change, whatever was adopted with it
-        revision = (before.revision if before else 0) + bool(changed)
+        if before is None:
+            self.born.add(key)
+        revision = (before.revision if before else self._purged.get(key, 0)) + bool(changed)
         after = merged.asset if merged.asset.revision == revision else replace(merged.asset, revision=revision)
         self._put(after)
         if before is None and Group.CONTENT not in after.clocks and after.deleted_at is None:
@@ -125,6 +135,7 @@ class Book:
         joined = join(self._now.get(key), other, key, moves)
         del self._now[named]
         self._adopted.add(named)
+        self._purged[named] = other.revision + 1  # as its `purged` event says
         self._put(joined.asset)
         return other, joined.changed
 

@@ -1,5 +1,6 @@
 """One record of the log, read and understood."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,6 +18,8 @@ from schemas.json import NotAnObjectError, clean_text
 from schemas.notification import Notification, parse_notification
 
 log = structlog.get_logger(__name__)
+
+_ASSET_ID = re.compile(rb"[0-9a-f]{32}")
 
 
 class Outcome(StrEnum):
@@ -134,8 +137,19 @@ def failed(entry: Entry, error: Exception, *, attempts: int) -> Entry:
     log.error("notification failed", partition=entry.record.partition, offset=entry.record.offset, reason=reason)
     failure = Failure(name, message, attempts)
     return Entry(
-        entry.record, entry.envelope, entry.notification, outcome=Outcome.FAILED, reason=clean_text(reason), failure=failure
+        entry.record,
+        entry.envelope,
+        entry.notification,
+        asset_id=_asset_of(entry.record) if entry.envelope else None,
+        outcome=Outcome.FAILED,
+        reason=clean_text(reason),
+        failure=failure,
     )
+
+
+def _asset_of(record: Record) -> str | None:
+    """Give the asset that a record is about, by its key; the body may be what can't be read."""
+    return record.key.decode() if record.key and _ASSET_ID.fullmatch(record.key) else None
 
 
 def unreadable(entry: Entry) -> Entry:

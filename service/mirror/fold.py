@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 
 from schemas.asset import Asset, AssetKey, AssetName, key_of_name
 from schemas.change import Change
@@ -33,6 +34,7 @@ class Folded:
     folder_events: Sequence[tuple[str, FolderEvent]]  # (cloud, event), new ones only
     refetches: Sequence[Refetch]
     claims: Collection[tuple[str, AssetName]]  # names that were taken
+    born: Collection[AssetKey]  # assets that there was no row of when the batch first told of them
     events: Sequence[MediaEvent]
     lines: Sequence[LogLine]
 
@@ -61,9 +63,17 @@ def wanted(entries: Iterable[Entry]) -> Wanted:
     return Wanted(sorted(keys), sorted(names), moves, sorted(folder_clouds))
 
 
-def fold(entries: Iterable[Entry], rows: Iterable[Asset], folder_events: Mapping[str, Iterable[FolderEvent]]) -> Folded:
-    """Apply the entries in order to the rows read; `folder_events`: by cloud, the moves, or all if the batch has some."""
-    book = Book(rows, folder_events)
+def fold(
+    entries: Iterable[Entry],
+    rows: Iterable[Asset],
+    folder_events: Mapping[str, Iterable[FolderEvent]],
+    purged: Mapping[AssetKey, int] = MappingProxyType({}),
+) -> Folded:
+    """Apply the entries in order to the rows read.
+
+    `folder_events`: by cloud, the moves, or all if the batch has some. `purged`: the last revisions of rows that are gone.
+    """
+    book = Book(rows, folder_events, purged)
     lines: list[LogLine] = []
     events: list[MediaEvent] = []
     for entry in entries:
@@ -83,6 +93,7 @@ def fold(entries: Iterable[Entry], rows: Iterable[Asset], folder_events: Mapping
         folder_events=book.new_folder_events,
         refetches=book.refetches(),
         claims=book.claims,
+        born=book.born,
         events=events,
         lines=lines,
     )

@@ -73,7 +73,10 @@ class Store:
         need = wanted(entries)
         async with self._pool.acquire() as connection, connection.transaction():
             events = await _lock_folders(connection, need)
-            folded = fold(entries, await _lock(connection, need, events), events)
+            rows = await _lock(connection, need, events)
+            folded = fold(entries, rows, events)
+            if folded.born and not self._rows_only and (purged := await take_purged(connection, folded.born)):
+                folded = fold(entries, rows, events, purged)
             await _write(connection, folded)
             await _write_folders(connection, folded, events)
             if not self._rows_only:
@@ -132,6 +135,12 @@ async def _lock(connection: Connection, need: Wanted, events: Mapping[str, Seque
         return []
     rows = await connection.fetch(query("mirror", "lock_assets"), *_columns_of_keys(keys), *_columns_of_names(need.names))
     return [Asset(**row) for row in rows]
+
+
+async def take_purged(connection: Connection, keys: Collection[AssetKey]) -> dict[AssetKey, int]:
+    """Give the last revisions of rows that were gone, for those that come back: a revision is never used twice."""
+    rows = await connection.fetch(query("mirror", "take_purged"), *_columns_of_keys(sorted(keys)))
+    return {AssetKey(row["cloud"], row["asset_id"]): row["revision"] for row in rows}
 
 
 async def _write(connection: Connection, folded: Folded) -> None:

@@ -7,7 +7,7 @@ from schemas.asset import Asset, AssetKey, Group
 from schemas.clock import latest_time
 from schemas.event import Cause, MediaEvent, asset_event, purge_event
 from service.database import Connection, Pool
-from service.mirror.store import write_events, write_rows
+from service.mirror.store import take_purged, write_events, write_rows
 from service.replay.compare import Difference, differences
 from service.replay.published import Published, read_published
 from service.replay.scratch import Progress, applied_offsets, scratch
@@ -92,11 +92,12 @@ class _Repair:
         wrong = await _rows(self._ours, keys["different"])
         right = await _rows(self._theirs, [*keys["different"], *keys["missing"]])
         extra = await _rows(self._ours, keys["extra"])
+        purged = await take_purged(self._ours, keys["missing"])
         assets: list[Asset] = []
         events: list[MediaEvent] = []
         for key, asset in right.items():
             before = wrong.get(key)
-            after, is_news = self._next(asset, before) if before else await self._revived(asset)
+            after, is_news = self._next(asset, before) if before else await self._revived(asset, purged.get(key, 0))
             assets.append(after)
             if is_news:
                 events.append(asset_event(before, after, Group, latest_time(after.clocks.values()), self._cause))
@@ -118,13 +119,16 @@ class _Repair:
         visible = replace(same, clocks=before.clocks, assigned_folder=before.assigned_folder) != before
         return (replace(asset, revision=before.revision + 1), True) if visible else (same, False)
 
-    async def _revived(self, asset: Asset) -> tuple[Asset, bool]:
-        """Give a row that was lost the revision it had, as far as subscribers know it; the next one if they know it otherwise."""
+    async def _revived(self, asset: Asset, purged: int) -> tuple[Asset, bool]:
+        """Give a row that was lost the revision it had, as far as subscribers know it; the next one if they know it otherwise.
+
+        `purged`: the revision at which it was deleted from the table, 0 if that was not told.
+        """
         if self._published is None:
             self._published = await read_published(self._settings, self._ours)
         told = self._published.get(asset.key)
         if told is None:
-            return asset, True
+            return replace(asset, revision=max(asset.revision, purged + 1)), True
         same = replace(asset, revision=told.revision)
         return (same, False) if told.tells(same) else (replace(asset, revision=told.revision + 1), True)
 

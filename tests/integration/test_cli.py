@@ -67,27 +67,38 @@ async def up(folder: Path, *arguments: object) -> tuple[Process, dict[str, Any]]
     return process, orjson.loads(ready.read_bytes())
 
 
-async def test_up_shows_sample_webhooks_arrive_and_finds_them_on_the_next_run(tmp_path: Path) -> None:
+async def test_up_mirrors_the_library_of_its_stand_in_and_finds_it_on_the_next_run(tmp_path: Path) -> None:
     process, ready = await up(tmp_path)
     assert set(ready) == {"gateway", "database", "kafka", "clouds"}
     assert (tmp_path / "ready" / "up.json").stat().st_mode & 0o777 == 0o600
+    here = ("--data-dir", tmp_path)
+
+    async def assets(*arguments: object) -> list[dict[str, Any]]:
+        return lines((await run("assets", *here, "--json", *arguments))[1])
 
     async def arrived() -> bool:
-        _, out, _ = await run("assets", "--data-dir", tmp_path, "--deleted", "--json", "--limit", 1000)
-        return {"jeans", "kids_playing_with_puppy", "strawberry_milk_splash"} <= {row["public_id"] for row in lines(out)}
+        return bool(await assets())
 
     await eventually(arrived)
+    asset_id = (await assets())[0]["asset_id"]
+    assert (await run("op", "destroy", asset_id, *here, "--wait"))[0] == 0
+
+    async def tells_of_the_end() -> bool:
+        return (await assets(asset_id))[0]["deleted_at"] is not None
+
+    await eventually(tells_of_the_end)
+    assert (await run("reconcile", *here))[0] == 0
     code, out, err = await stop(process)
     assert (code, err) == (0, "")
-    assert "rename  strawberry_milk_splash  applied" in out
+    assert "  upload  " in out
+    assert "  delete  " in out
     assert f"psql {ready['database']}" in out
     assert not (tmp_path / "ready" / "up.json").exists()
 
     process, again = await up(tmp_path, "--demo")
     assert again["clouds"] == ready["clouds"]
-    _, out, _ = await run("log", "--data-dir", tmp_path, "--json", "--limit", 10_000)
-    assert "applied" in {line["outcome"] for line in lines(out) if line["notification_type"] == "rename"}
-    assert (await run("send", PAYLOADS, "--data-dir", tmp_path))[0] == 0
+    assert (await assets(asset_id))[0]["deleted_at"] is not None
+    assert (await run("send", PAYLOADS, *here))[0] == 0
     assert (await stop(process))[0] == 0
 
 

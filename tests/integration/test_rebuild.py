@@ -12,6 +12,7 @@ from service.replay.compare import Difference
 from service.replay.rebuild import Rebuilt, rebuild
 from service.replay.verify import LostTablesError, Verdict, verify
 from service.settings import Settings
+from service.sql import query
 from tests.bodies import triggered, upload
 from tests.integration.conftest import Mirrored
 from tests.integration.test_events import as_published, copy_of, emptied, read_all, relaying, table_of
@@ -67,7 +68,7 @@ async def test_rows_changed_by_hand_are_found_field_by_field_and_put_right(lived
     bent, bare, lost = sorted(rows)[:3]
     await lived.pool.execute("UPDATE media_assets SET bytes = 12345, tags = '{hand}' WHERE asset_id = $1", bent)
     await lived.pool.execute("UPDATE media_assets SET clocks = '{}' WHERE asset_id = $1", bare)
-    await lived.pool.execute("DELETE FROM media_assets WHERE asset_id = $1", lost)
+    await lived.pool.execute(query("scratch", "remove_rows"), ["acme"], [lost])
     await lived.pool.execute("INSERT INTO media_assets (cloud, asset_id, clocks, revision) VALUES ('acme', 'invented', '{}', 3)")
     await lived.pool.execute("DELETE FROM media_folders")
     verdict, found = await verified(lived.settings, lived.pool)
@@ -103,6 +104,12 @@ async def test_lost_tables_are_restored_from_kafka_alone(lived: Mirrored) -> Non
     assert await counted(lived) == events, "nobody is told what they know"
     assert (await verified(lived.settings, lived.pool))[1] == []
     assert await lived.pool.fetchval("SELECT count(*) FROM media_names") > 0
+    assert (
+        await lived.pool.fetchval(
+            "SELECT count(*) FROM pg_trigger WHERE tgname = 'media_assets_deleted' AND tgrelid = 'media_assets'::regclass"
+        )
+        == 1
+    )
     assert await lived.post(upload("f" * 32, at=1)) == 200
     await lived.caught_up()
     assert (await table_of(lived.pool)).keys() == before.keys() | {"f" * 32}

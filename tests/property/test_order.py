@@ -51,6 +51,10 @@ def snapshot(asset: str, at: int, **fields: Any) -> Body:
     return {"notification_type": "snapshot", "resources": [resource]} | triggered(at)
 
 
+def missing(asset: str, at: int) -> Body:
+    return {"notification_type": "missing", "resources": [{"asset_id": asset, "public_id": "left"}]} | triggered(at)
+
+
 def folder_move(at: int, from_path: str, to_path: str) -> Body:
     return {"notification_type": "move_or_rename_asset_folder", "from_path": from_path, "to_path": to_path} | triggered(at)
 
@@ -86,6 +90,7 @@ NOTIFICATIONS = st.one_of(
     st.builds(upload, ONE, at=TIMES, existing=st.booleans(), **CONTENT),
     st.builds(upload, ONE, at=TIMES, overwritten=st.just(True), **CONTENT),
     st.builds(snapshot, ONE, TIMES, **CONTENT),
+    st.builds(missing, ONE, TIMES),
     st.builds(rename, ONE, at=TIMES, to=NAMES),
     st.builds(lambda assets, at: delete(*assets, at=at), st.lists(ONE, min_size=1, unique=True), TIMES),
     TAG_CHANGES,

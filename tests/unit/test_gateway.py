@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from schemas.envelope import Envelope, digest_of
 from service.gateway.app import make_app, run_gateway
-from service.gateway.publisher import NotDurableError
 from service.gateway.signature import sign
+from service.publisher import NotDurableError
 from service.settings import NoCloudError, Settings, load_settings
 from service.telemetry import Metrics
 from tests.bodies import KEY, SECRET, documented

@@ -374,3 +374,21 @@ def test_every_shape_filled_with_realistic_values_is_understood(number: str) -> 
     assert set(REALISTIC[number]) <= set(shape)
     (line,) = MemoryMirror().apply([shape | REALISTIC[number] | triggered(1)]).lines
     assert line.outcome == ("refetch" if number == "39" else "applied")
+
+
+def missing(at: float, **fields: Any) -> dict[str, Any]:
+    return {"notification_type": "missing", "resources": [{"asset_id": ASSET} | fields]} | triggered(at)
+
+
+def test_an_asset_that_a_reading_did_not_find_is_gone_until_it_is_seen_again() -> None:
+    assert after(upload(at=0), missing(2)).deleted_at is not None
+    assert after(upload(at=0), missing(2), upload(at=3)).deleted_at is None
+    assert after(missing(2), upload(at=0)).deleted_at is not None
+
+
+def test_a_reading_that_found_nothing_yields_to_an_event_of_the_same_time() -> None:
+    assert after(upload(at=2), missing(2)).deleted_at is None
+
+
+def test_an_asset_that_was_not_found_keeps_its_name() -> None:
+    assert after(upload(at=0, public_id="x"), missing(2, public_id="y", resource_type="image", type="upload")).public_id == "x"

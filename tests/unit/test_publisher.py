@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.gateway.publisher import NotDurableError, Publisher
+from service.publisher import NotDurableError, Publisher
 from service.settings import load_settings
 from service.telemetry import Metrics
 

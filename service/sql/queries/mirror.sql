@@ -67,8 +67,14 @@ WITH written AS (
 SELECT count(*) FILTER (WHERE inserted) FROM written
 
 -- name: remove_adopted
--- Rows that have become part of another.
-DELETE FROM media_assets WHERE (cloud, asset_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+-- Rows that have become part of another. Nothing is to be done at Cloudinary: the mirror's own deletions say that they are.
+WITH writer AS (SELECT set_config('mediamirror.writer', 'mirror', true))
+DELETE FROM media_assets USING writer WHERE (cloud, asset_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+
+-- name: take_purged
+-- The last revisions of rows that were gone and come back; their rows keep them from now on.
+DELETE FROM media_purged WHERE (cloud, asset_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+RETURNING cloud, asset_id, revision
 
 -- name: rivals
 -- Live assets whose name another live asset got later.

@@ -29,7 +29,9 @@ ORDER BY cloud, asset_id
 SELECT to_regclass('media_assets') IS NULL
 
 -- name: remove_rows
-DELETE FROM media_assets WHERE (cloud, asset_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+-- As the mirror's own deletion: nothing is to be done at Cloudinary.
+WITH writer AS (SELECT set_config('mediamirror.writer', 'mirror', true))
+DELETE FROM media_assets USING writer WHERE (cloud, asset_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))
 
 -- name: restore_tables
 -- Tables that were lost, as they are made.

@@ -1,0 +1,65 @@
+"""Answers to the mirror's questions: readings of the assets of which no notification tells all."""
+
+import asyncio
+from datetime import datetime
+
+import structlog
+
+from service.cloudinary.announcer import Announcer, Told
+from service.cloudinary.client import Account
+from service.cloudinary.difference import is_gone
+from service.cloudinary.reading import BATCH, Found, Reader
+from service.cloudinary.sweep import SETTLING_SECONDS
+from service.database import Pool
+from service.sql import query
+from service.telemetry import Metrics
+
+log = structlog.get_logger(__name__)
+
+_BY = "refetch"
+
+
+class Refetcher:
+    """Answers the questions of one cloud in `media_refetch`.
+
+    A question is old enough when the answer's clock is sure to lie after the notification that raised it.
+    """
+
+    def __init__(
+        self, account: Account, pool: Pool, announcer: Announcer, metrics: Metrics, *, settling: float = SETTLING_SECONDS
+    ) -> None:
+        self._account = account
+        self._pool = pool
+        self._announcer = announcer
+        self._metrics = metrics
+        self._settling = settling
+
+    async def turn(self) -> int:
+        """Answer up to a batch of questions; gives how many, 0 when there are none to answer yet.
+
+        Raises `CloudinaryError` or `NotDurableError`, and the questions stay. One that is asked again meanwhile stays, too.
+        """
+        cloud = self._account.name
+        rows = await self._pool.fetch(query("reconciliation", "questions"), cloud, self._settling, BATCH)
+        if not rows:
+            return 0
+        asked: dict[str, datetime] = {row["asset_id"]: row["requested_at"] for row in rows}
+        for keys, found in await Reader(self._account).by_keys(asked):
+            told = await asyncio.gather(*(self._answer(key, found) for key in keys), return_exceptions=True)
+            for one in told:
+                if isinstance(one, BaseException):
+                    raise one
+            await self._pool.execute(query("reconciliation", "answered"), cloud, keys, [asked[key] for key in keys])
+            for kind in Told:
+                self._metrics.refetches.labels(cloud, kind).inc(told.count(kind))
+            log.info("questions answered", cloud=cloud, snapshots=told.count(Told.SNAPSHOT), missing=told.count(Told.MISSING))
+        return len(rows)
+
+    async def _answer(self, key: str, found: Found) -> Told:
+        reading = found.readings.get(key)
+        if reading is not None:
+            await self._announcer.announce(self._account, Told.SNAPSHOT, reading.resource, reading.read_at, _BY)
+            return Told.MISSING if is_gone(reading) else Told.SNAPSHOT
+        # by its key alone: what it was called then may have become another's name
+        await self._announcer.announce(self._account, Told.MISSING, {"asset_id": key}, found.read_at, _BY)
+        return Told.MISSING

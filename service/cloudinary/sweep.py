@@ -1,0 +1,211 @@
+"""A sweep: every asset of the account is listed and compared, and what differs is put on the log as a reading."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import structlog
+
+from schemas.asset import Asset
+from service.cloudinary.absence import Absence, RefusedError
+from service.cloudinary.announcer import Announcer, Told
+from service.cloudinary.client import Account
+from service.cloudinary.difference import Kind, difference
+from service.cloudinary.drift import causes
+from service.cloudinary.errors import BadRequestError, CloudinaryError, NoDateError, NotFoundError
+from service.cloudinary.reading import Listing, Page, Reader, Reading
+from service.cloudinary.sweeps import Finding, Progress, Scope, Sweeps, locked
+from service.database import Connection, Pool
+from service.errors import MediamirrorError
+from service.publisher import NotDurableError
+from service.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+Status: TypeAlias = Literal["complete", "broken", "refused"]
+Observer: TypeAlias = Callable[[Progress], None]
+
+# Of an account, when a prefix needs a delivery type to be listed; those that the mirror knows besides are listed, too.
+_DELIVERY_TYPES = frozenset({"upload", "private", "authenticated"})
+_BY = "reconcile"
+
+# By Cloudinary's clock, a reading may lie up to two seconds before the moment at which it was really made: its `Date` and the
+# reading's clock are whole seconds. So much later, whatever happened before the sweep is older than the sweep's readings.
+SETTLING_SECONDS = 2.0
+
+
+class SweepUnderWayError(MediamirrorError):
+    """Another sweep of {cloud} is under way. `mediamirror drift` tells of its findings when it has ended."""
+
+
+class LockLostError(MediamirrorError):
+    """The connection that kept other sweeps of {cloud} away was lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of a sweep."""
+
+    progress: Progress
+    status: Status
+    reason: str | None
+    kinds: dict[str, int]  # findings, by kind
+
+
+class Sweep:
+    """Sweeps one cloud once. Only a sweep that has listed all of its scope concludes from what it has not seen.
+
+    `accept_missing`: take so many rows for gone at the most, whatever the cap says. `observe` is called after each page.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        pool: Pool,
+        announcer: Announcer,
+        settings: Settings,
+        scope: Scope,
+        *,
+        accept_missing: int = 0,
+        observe: Observer | None = None,
+        settling: float = SETTLING_SECONDS,
+    ) -> None:
+        self._account = account
+        self._pool = pool
+        self._announcer = announcer
+        self._settings = settings
+        self._scope = scope
+        self._accept_missing = accept_missing
+        self._observe = observe or (lambda _: None)
+        self._settling = settling
+        self._sweeps = Sweeps(pool, account.name)
+        self._reader = Reader(account)
+
+    async def run(self) -> Report:
+        """Sweep, or go on with a sweep that was stopped within the last hour; raises `SweepUnderWayError`.
+
+        When Cloudinary or Kafka fails, the sweep is broken, and the next one goes on where it stood.
+        """
+        async with locked(self._pool, f"media_sweeps {self._account.name}") as lock:
+            if lock is None:
+                raise SweepUnderWayError(cloud=self._account.name)
+            progress = await self._sweeps.begin(self._scope, await self._listings())
+            log.info("sweep begins", cloud=progress.cloud, sweep=progress.id, resumed=progress.resumed, listed=progress.listed)
+            status, reason = await self._sweep(progress, lock)
+            await self._sweeps.finish(progress, status, reason)
+            report = Report(progress, status, reason, await self._sweeps.kinds(progress))
+        say = log.info if status == "complete" else log.error
+        say("sweep ends", cloud=progress.cloud, sweep=progress.id, status=status, reason=reason, **_counts(report))
+        return report
+
+    async def _sweep(self, progress: Progress, lock: Connection) -> tuple[Status, str | None]:
+        calls = progress.calls
+        try:
+            await asyncio.sleep(self._settling)
+            while progress.at < len(progress.listings):
+                page = await self._next_page(progress)
+                self._require(lock)
+                progress.listed += len(page.readings)
+                progress.cursor = page.cursor
+                progress.at += page.cursor is None
+                progress.calls = calls + self._reader.calls
+                seen = [reading.asset_id for reading in page.readings]
+                await self._sweeps.step(progress, seen, await self.compare(progress, page.readings))
+                self._observe(progress)
+            absence = Absence(self._sweeps, self._reader, self._settings, self._accept_missing)
+            findings = await absence.conclude(progress, self)
+            progress.calls = calls + self._reader.calls
+            await self._sweeps.step(progress, (), findings)
+            self._observe(progress)
+        except RefusedError as refused:
+            await self._sweeps.step(progress, (), refused.findings)
+            return "refused", str(refused)
+        except (CloudinaryError, NoDateError, NotDurableError, LockLostError) as error:
+            return "broken", str(error) or repr(error)
+        finally:
+            progress.calls = calls + self._reader.calls
+        return "complete", None
+
+    def _require(self, lock: Connection) -> None:
+        if lock.is_closed():
+            raise LockLostError(cloud=self._account.name)
+
+    async def compare(self, progress: Progress, readings: Sequence[Reading]) -> list[Finding]:
+        """Announce the readings that differ from their rows, and give those that are drift."""
+        rows = await self._sweeps.rows([reading.asset_id for reading in readings])
+        deleting = await self._sweeps.under_way([one.asset_id for one in readings if one.asset_id not in rows])
+        moves = await self._sweeps.folder_moves()
+        differing: list[tuple[Reading, Kind | None, dict[str, dict[str, object]]]] = []
+        for listed in readings:
+            if listed.asset_id in deleting:
+                continue
+            row = rows.get(listed.asset_id)
+            reading = await self._with_access(listed, row)
+            if differs := difference(row, progress.cloud, reading, moves):
+                fields = {name: dict(values) for name, values in differs.fields.items()}
+                differing.append((reading, differs.kind, fields))
+        await self.announce(progress, Told.SNAPSHOT, [reading for reading, _, _ in differing])
+        progress.published += len(differing)
+        why = await causes(self._pool, progress.cloud, [reading.asset_id for reading, kind, _ in differing if kind])
+        return [
+            Finding(reading.asset_id, *reading.name, kind, fields, why[reading.asset_id])
+            for reading, kind, fields in differing
+            if kind
+        ]
+
+    async def announce(self, progress: Progress, told: Told, readings: Sequence[Reading]) -> None:
+        """Put readings on the log, unless it is a dry run; returns when Kafka has all of them."""
+        if self._scope.dry_run:
+            return
+        announcing = (self._announcer.announce(self._account, told, one.resource, one.read_at, _BY) for one in readings)
+        results = await asyncio.gather(*announcing, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        log.debug("readings announced", cloud=progress.cloud, kind=told, readings=len(readings))
+
+    async def why(self, progress: Progress, asset_ids: Sequence[str]) -> dict[str, str]:
+        """Give the likely causes of drift."""
+        return await causes(self._pool, progress.cloud, asset_ids)
+
+    async def _with_access(self, reading: Reading, row: Asset | None) -> Reading:
+        """Ask for the details of a restricted asset that a listing shows without restrictions.
+
+        It is not documented whether listings tell of them; to take them for lifted must not hang on that.
+        """
+        if row is None or not row.access_control or "access_control" in reading.resource or row.deleted_at is not None:
+            return reading
+        whole = await self._reader.whole(reading.asset_id)
+        if whole is None:
+            return reading
+        rules = whole.resource.get("access_control") or []
+        # of the details no more than that: they say more of an asset than listings, and would always differ
+        return Reading({**reading.resource, "access_control": rules}, reading.read_at)
+
+    async def _next_page(self, progress: Progress) -> Page:
+        listing = progress.listings[progress.at]
+        try:
+            return await self._reader.page(listing, self._scope.prefix, progress.cursor)
+        except (BadRequestError, NotFoundError) as error:
+            if progress.cursor is None:
+                raise
+            log.warning("cursor expired, the listing begins anew", cloud=progress.cloud, listing=listing, reason=error.said)
+            progress.cursor = None
+            return await self._reader.page(listing, self._scope.prefix, None)
+
+    async def _listings(self) -> list[Listing]:
+        """Give the listings that make up the scope; those below a prefix need a delivery type."""
+        if self._scope.prefix is None:
+            return [Listing(resource_type) for resource_type in self._scope.resource_types]
+        return [
+            Listing(resource_type, delivery_type)
+            for resource_type in self._scope.resource_types
+            for delivery_type in sorted(_DELIVERY_TYPES | await self._sweeps.delivery_types(resource_type))
+        ]
+
+
+def _counts(report: Report) -> dict[str, int]:
+    progress = report.progress
+    counts = {"listed": progress.listed, "calls": progress.calls, "published": progress.published, "missing": progress.missing}
+    return counts | {f"drift_{kind}": found for kind, found in report.kinds.items()}

@@ -1,0 +1,200 @@
+"""Operations on assets that are there: one reading for a whole batch, then the calls that are still needed."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import structlog
+from cloudinary import api
+
+from service.cloudinary.client import Account, Purpose
+from service.cloudinary.effects import Call, calls, is_done, objection
+from service.cloudinary.errors import (
+    AlreadyExistsError,
+    BadRequestError,
+    CloudinaryError,
+    CredentialsError,
+    NotFoundError,
+    RateLimitedError,
+)
+from service.cloudinary.operation_store import LostClaimError, OperationStore
+from service.cloudinary.operations import Kind, Operation, Settled
+from service.cloudinary.reading import Found, Reader
+
+log = structlog.get_logger(__name__)
+
+LIMIT = 100  # the most assets that can be asked about at once
+_WORTH_A_BATCH = 5  # destroys; each call for many is one of the Admin API's hourly ones
+
+
+class Writer:
+    """Works off operations of one cloud, but for uploads.
+
+    Every try reads first what is there, and makes only the calls that are still needed. So a try whose effect is not known
+    (a time-out, a crash before it was written down) is followed by one that sees it, and the effect is had once.
+    """
+
+    def __init__(self, account: Account, store: OperationStore) -> None:
+        self._account = account
+        self._store = store
+        self._reader = Reader(account, Purpose.WRITE)
+
+    async def batch(self, limit: int = LIMIT) -> list[Settled]:
+        """Do what is due, up to `limit` operations; gives what became of each.
+
+        Raises `CredentialsError`, with nothing counted as a try, and PostgreSQL's errors.
+        """
+        operations = await self._store.claim(self._account.name, min(limit, LIMIT), uploads=False)
+        if not operations:
+            return []
+        async with self._store.held(operations):
+            return await _Batch(self._account, self._store, operations).run(self._reader)
+
+
+class _Batch:
+    def __init__(self, account: Account, store: OperationStore, operations: Sequence[Operation]) -> None:
+        self._account = account
+        self._store = store
+        self._open = {operation.id: operation for operation in operations}
+        self._settled: list[Settled] = []
+        self._refused: CredentialsError | None = None
+
+    async def run(self, reader: Reader) -> list[Settled]:
+        todo = await self._look(reader)
+        destroys = [self._open[id_] for id_ in todo if self._open[id_].kind is Kind.DESTROY and self._open[id_].known_id]
+        if len(destroys) >= _WORTH_A_BATCH:
+            for operation in destroys:
+                del todo[operation.id]
+            await self._destroy(destroys)
+        while todo:
+            await self._round({id_: rest[0] for id_, rest in todo.items()})
+            for id_ in list(todo):
+                if id_ not in self._open:
+                    del todo[id_]
+                elif len(todo[id_]) > 1:
+                    todo[id_] = todo[id_][1:]
+                else:
+                    del todo[id_]
+                    await self._settle(id_, None)
+        if self._refused:
+            raise self._refused
+        return self._settled
+
+    async def _look(self, reader: Reader) -> dict[int, Sequence[Call]]:
+        """Read what is there, and settle what needs no call; gives the calls of the others."""
+        try:
+            looked = await reader.by_keys({operation.asset_id or "" for operation in self._open.values()})
+        except CloudinaryError as error:
+            await self._all_failed(list(self._open), error)
+            return {}
+        found: dict[str, tuple[Mapping[str, Any] | None, Found]] = {}
+        for keys, those in looked:
+            for key in keys:
+                reading = those.readings.get(key)
+                found[key] = (reading.resource if reading else None, those)
+        if found:
+            ours = await self._store.start(list(self._open.values()), min(those.read_at for _, those in found.values()))
+            self._open = {id_: operation for id_, operation in self._open.items() if id_ in ours}
+        todo: dict[int, Sequence[Call]] = {}
+        for id_, operation in list(self._open.items()):
+            resource, _ = found[operation.asset_id or ""]
+            if is_done(operation, resource) and (resource is None or objection(operation, resource) is None):
+                await self._settle(id_, None)
+            elif reason := objection(operation, resource):
+                await self._settle(id_, reason)
+            elif self._store.is_beyond(operation):
+                await self._settle(id_, f"given up: {operation.attempts - 1} workers have crashed over it")
+            elif resource is not None:
+                todo[id_] = calls(operation, resource)
+        return todo
+
+    async def _destroy(self, operations: Sequence[Operation]) -> None:
+        """Destroy many in one call, by id: whatever they are called by now."""
+        ids = [operation.id for operation in operations]
+        try:
+            answer = await self._account.call(
+                api.delete_resources_by_asset_ids,
+                [operation.known_id for operation in operations],
+                invalidate=True,
+                purpose=Purpose.WRITE,
+            )
+        except CloudinaryError as error:
+            await self._all_failed(ids, error)
+            return
+        told = answer.body.get("deleted") or {}
+        for operation in operations:
+            if operation.known_id in told:
+                await self._settle(operation.id, None)
+            else:
+                # a part only, or told in a way that we don't know: the next reading tells
+                await self._try_again(operation.id, "Cloudinary's answer does not tell whether it was deleted")
+
+    async def _round(self, due: Mapping[int, Call]) -> None:
+        """Make one call for each operation, those that do the same as one."""
+        groups: dict[str, list[int]] = {}
+        for id_, call in due.items():
+            groups.setdefault(call.shared or f"#{id_}", []).append(id_)
+        await asyncio.gather(*(self._make([(id_, due[id_]) for id_ in ids]) for ids in groups.values()))
+
+    async def _make(self, group: Sequence[tuple[int, Call]]) -> None:
+        call = group[0][1]
+        arguments = (*call.arguments, [each.name.public_id for _, each in group]) if call.shared else call.arguments
+        kind = {"resource_type": call.name.resource_type, "type": call.name.type}
+        try:
+            await self._account.call(call.function, *arguments, **kind, **call.options, purpose=Purpose.WRITE)
+        except CloudinaryError as error:
+            if len(group) > 1 and not error.passing and not isinstance(error, CredentialsError):
+                # it may lie with one of them
+                await asyncio.gather(*(self._make([one]) for one in group))
+            else:
+                await self._all_failed([id_ for id_, _ in group], error)
+
+    async def _all_failed(self, ids: Sequence[int], error: CloudinaryError) -> None:
+        if isinstance(error, CredentialsError):
+            self._refused = error
+        for id_ in ids:
+            if isinstance(error, CredentialsError):
+                await self._release(id_, str(error), 0)
+            elif isinstance(error, RateLimitedError):
+                await self._release(id_, str(error), error.resets_in)
+            elif error.passing:
+                await self._try_again(id_, str(error))
+            elif isinstance(error, NotFoundError) and self._open[id_].kind is Kind.DESTROY:
+                await self._settle(id_, None)
+            else:
+                await self._settle(id_, in_words(self._open[id_], error))
+
+    async def _settle(self, id_: int, error: str | None) -> None:
+        """End it: well, or with a reason."""
+        operation = self._open.pop(id_)
+        try:
+            settled = await (self._store.fail(operation, error) if error else self._store.complete(operation))
+        except LostClaimError:
+            log.warning("operation was taken up by another worker", operation=id_)
+            return
+        self._settled.append(settled)
+
+    async def _try_again(self, id_: int, error: str) -> None:
+        operation = self._open.pop(id_)
+        try:
+            self._settled.append(await self._store.again(operation, error))
+        except LostClaimError:
+            log.warning("operation was taken up by another worker", operation=id_)
+
+    async def _release(self, id_: int, error: str, seconds: float) -> None:
+        operation = self._open.pop(id_)
+        try:
+            self._settled.append(await self._store.release(operation, error, seconds, was_a_try=False))
+        except LostClaimError:
+            log.warning("operation was taken up by another worker", operation=id_)
+
+
+def in_words(operation: Operation, error: CloudinaryError) -> str:
+    """Say, for a person, why an operation can't be done."""
+    if isinstance(error, NotFoundError):
+        return f"the asset is not there (any more), Cloudinary says: {error.said}"
+    if operation.kind is Kind.RENAME and (
+        isinstance(error, AlreadyExistsError) or (isinstance(error, BadRequestError) and "already exists" in error.said)
+    ):
+        return f"another asset is called {operation.arguments['to']} already; nothing was renamed"
+    return str(error)

@@ -1,0 +1,559 @@
+"""What is asked for on our side happens at Cloudinary once, or ends with a reason."""
+
+import asyncio
+import base64
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import pytest
+from prometheus_client import CollectorRegistry
+
+from schemas.asset import AssetName
+from service.cloudinary.announcer import Announcer
+from service.cloudinary.client import Account, accounts
+from service.cloudinary.effects import context_of
+from service.cloudinary.errors import CredentialsError
+from service.cloudinary.operation_store import OperationStore, cancel, enqueue
+from service.cloudinary.operations import Kind, Origin, Request, Status
+from service.cloudinary.uploads import MARK
+from service.cloudinary.writeback import Writeback
+from service.database import Pool
+from service.publisher import NotDurableError, Publisher
+from service.settings import Settings
+from service.sql import query
+from service.telemetry import Metrics
+from standin.server import Options, Standin, run_standin
+from tests.bodies import ASSET, CLOUD, KEY, SECRET, delete, upload
+from tests.integration.conftest import Mirrored, eventually
+
+PICTURE = (
+    "data:image/png;base64,"
+    + base64.b64encode(
+        base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==")
+    ).decode()
+)
+PUBLIC_IDS = [f"p/{number}" for number in range(8)]
+
+
+@dataclass
+class Desk:
+    """A write-back and the account it writes to."""
+
+    settings: Settings
+    pool: Pool
+    standin: Standin
+    account: Account
+    publisher: Publisher
+    told: list[dict[str, Any]] = field(default_factory=list)  # by the stand-in: each effect once
+
+    def writeback(self, **changes: Any) -> Writeback:
+        settings = self.settings.model_copy(update=changes)
+        return Writeback(settings, self.pool, {CLOUD: self.account}, self.publisher, Metrics(CollectorRegistry()))
+
+    async def ask(self, *requests: Request, origin: Origin = Origin.CLI) -> list[int]:
+        return await enqueue(self.pool, requests, origin)
+
+    async def worked_off(self) -> dict[int, asyncpg.Record]:
+        """Work until nothing is due any more; gives all operations."""
+        writeback = self.writeback()
+
+        async def is_idle() -> bool:
+            await writeback.process(100)
+            return not await self.pool.fetchval("SELECT count(*) FROM media_operations WHERE status IN ('pending', 'processing')")
+
+        await eventually(is_idle, seconds=20)
+        return await self.operations()
+
+    async def operations(self) -> dict[int, asyncpg.Record]:
+        return {row["id"]: row for row in await self.pool.fetch("SELECT * FROM media_operations ORDER BY id")}
+
+    def assets(self) -> dict[str, dict[str, Any]]:
+        """What there is, by public id."""
+        return {one["public_id"]: one for one in self.standin.account.resources()}
+
+    def effects(self) -> Counter[str]:
+        return Counter(one["notification_type"] for one in self.told)
+
+
+@asynccontextmanager
+async def desk_with(settings: Settings, pool: Pool) -> AsyncIterator[Desk]:
+    async with run_standin(Options(cloud=CLOUD, key=KEY, secret=SECRET.decode(), retry_unit=0.01)) as standin:
+        cloud = settings.clouds[CLOUD].model_copy(update={"upload_prefix": standin.url})
+        settings = settings.model_copy(
+            update={
+                "clouds": {CLOUD: cloud},
+                "operations_backoff": 0.01,
+                "operations_lease": 0.3,
+                "cleanup_delay": 0,
+                "cloudinary_timeout": 5,
+            }
+        )
+        async with accounts(settings, pool) as opened, Publisher(settings, Metrics(CollectorRegistry())) as publisher:
+            yield Desk(settings, pool, standin, opened[CLOUD], publisher)
+
+
+@pytest.fixture
+async def desk(settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
+    async with desk_with(settings, pool) as desk:
+        for public_id in PUBLIC_IDS:
+            desk.standin.account.upload(b"", public_id=public_id, resource_type="raw", tags=["old"], context={"alt": "before"})
+        send = desk.standin.notifier.send
+
+        def listen(notification: dict[str, Any], **more: Any) -> None:
+            desk.told.append(notification)
+            send(notification, **more)
+
+        monkeypatch.setattr(desk.standin.notifier, "send", listen)
+        yield desk
+
+
+def request(desk: Desk, public_id: str, kind: Kind, expected: int | None = None, **arguments: Any) -> Request:
+    asset = desk.assets()[public_id]
+    name = AssetName(asset["resource_type"], asset["type"], public_id)
+    return Request(CLOUD, kind, arguments, asset["asset_id"], name, expected)
+
+
+def one_of_each(desk: Desk) -> list[Request]:
+    what: list[tuple[Kind, dict[str, Any]]] = [
+        (Kind.DESTROY, {}),
+        (Kind.RENAME, {"to": "q/1"}),
+        (Kind.TAGS, {"add": ["new"], "remove": ["old"]}),
+        (Kind.CONTEXT, {"set": {"alt": "after = |this|", "by": "us"}, "remove": []}),
+        (Kind.METADATA, {"set": {"sku": "7"}}),
+        (Kind.DISPLAY_NAME, {"to": "A name"}),
+        (Kind.FOLDER, {"to": "shelf"}),
+        (Kind.ACCESS, {"to": [{"access_type": "token"}]}),
+    ]
+    return [request(desk, public_id, kind, **arguments) for public_id, (kind, arguments) in zip(PUBLIC_IDS, what, strict=True)]
+
+
+def assert_all_done(desk: Desk) -> None:
+    assets = desk.assets()
+    assert "p/0" not in assets
+    assert "p/1" not in assets
+    assert "q/1" in assets
+    assert assets["p/2"]["tags"] == ["new"]
+    assert context_of(assets["p/3"]) == {"alt": "after = |this|", "by": "us"}
+    assert assets["p/4"]["metadata"] == {"sku": "7"}
+    assert assets["p/5"]["display_name"] == "A name"
+    assert assets["p/6"]["asset_folder"] == "shelf"
+    assert [rule["access_type"] for rule in assets["p/7"]["access_control"]] == ["token"]
+
+
+ONCE_EACH = Counter(
+    {
+        "delete": 1,
+        "rename": 1,
+        "resource_tags_changed": 2,  # one call adds, one removes
+        "resource_context_changed": 1,
+        "resource_metadata_changed": 1,
+        "resource_display_name_changed": 1,
+        "move": 1,
+        "access_control_changed": 1,
+    }
+)
+FAULTS: dict[str, Callable[[Standin], None]] = {
+    "nothing": lambda _: None,
+    "500": lambda standin: standin.faults.fail("POST *", 500, times=9),
+    "423": lambda standin: standin.faults.fail("POST *", 423, times=9),
+    "502": lambda standin: standin.faults.fail("POST *", 502, times=9),
+    "420 of the Upload API": lambda standin: standin.faults.fail("POST *", 420, times=3, resets_in=0),
+    "a connection that ends after the effect": lambda standin: standin.faults.time_out_after_effect("POST *", times=9),
+    "an answer that breaks off": lambda standin: standin.faults.break_off("POST *", times=9),
+    "an answer that is no JSON": lambda standin: standin.faults.answer("POST *", "<html>", times=9),
+    "refused connections": lambda standin: standin.faults.refuse("POST *", times=9),
+    "readings that fail": lambda standin: standin.faults.fail("GET *", 500, times=5),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_each_operation_takes_effect_exactly_once_despite(desk: Desk, fault: str) -> None:
+    await desk.ask(*one_of_each(desk))
+    FAULTS[fault](desk.standin)
+    rows = await desk.worked_off()
+    assert {row["status"] for row in rows.values()} == {"completed"}, [row["error"] for row in rows.values()]
+    assert_all_done(desk)
+    assert desk.effects() == ONCE_EACH
+    assert all(row["started_at"] is not None and row["attempts"] <= 5 for row in rows.values())
+
+
+async def test_each_operation_takes_effect_once_when_workers_crash_before_they_write_it_down(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await desk.ask(*one_of_each(desk))
+    complete = OperationStore.complete
+    crashes = iter(range(3))
+
+    async def crash(self: OperationStore, *arguments: Any, **more: Any) -> Any:
+        if next(crashes, None) is not None:
+            raise RuntimeError("killed")
+        return await complete(self, *arguments, **more)
+
+    monkeypatch.setattr(OperationStore, "complete", crash)
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="killed"):
+            await desk.writeback().process(100)
+        await asyncio.sleep(0.35)  # the lease
+    rows = await desk.worked_off()
+    assert {row["status"] for row in rows.values()} == {"completed"}
+    assert_all_done(desk)
+    assert desk.effects() == ONCE_EACH
+
+
+async def test_what_crashes_every_worker_fails_in_the_end(desk: Desk) -> None:
+    (id_,) = await desk.ask(request(desk, "p/1", Kind.RENAME, to="x"))
+    await desk.pool.execute("UPDATE media_operations SET attempts = 5")
+    row = (await desk.worked_off())[id_]
+    assert (row["status"], row["error"]) == ("failed", "given up: 5 workers have crashed over it")
+    assert desk.effects() == Counter()
+
+
+async def test_what_never_works_fails_with_its_reason_after_five_tries(desk: Desk) -> None:
+    ids = await desk.ask(request(desk, "p/0", Kind.DESTROY), request(desk, "p/1", Kind.RENAME, to="x"))
+    desk.standin.faults.fail("POST *", 500, times=None, message="out of order")
+    rows = await desk.worked_off()
+    for id_ in ids:
+        assert (rows[id_]["status"], rows[id_]["attempts"]) == ("failed", 5)
+        assert "given up after 5 tries" in rows[id_]["error"]
+        assert "out of order" in rows[id_]["error"]
+    assert desk.effects() == Counter()
+    desk.standin.faults.clear()
+    await desk.pool.fetch(query("operations", "retry"), ids[:1], None)
+    assert (await desk.worked_off())[ids[0]]["status"] == "completed"
+
+
+async def test_a_conflict_names_both_versions_and_changes_nothing(desk: Desk) -> None:
+    version = desk.assets()["p/0"]["version"]
+    stale, fresh = await desk.ask(
+        request(desk, "p/0", Kind.DESTROY, expected=version - 7), request(desk, "p/1", Kind.DESTROY, expected=version)
+    )
+    rows = await desk.worked_off()
+    assert rows[fresh]["status"] == "completed"
+    assert rows[stale]["status"] == "failed"
+    assert str(version) in rows[stale]["error"]
+    assert str(version - 7) in rows[stale]["error"]
+    assert "p/0" in desk.assets()
+
+
+async def test_what_is_not_there_is_destroyed_already_and_nothing_else_can_be_done_to_it(desk: Desk) -> None:
+    gone = request(desk, "p/0", Kind.DESTROY)
+    renamed = request(desk, "p/0", Kind.RENAME, to="x")
+    desk.standin.account.destroy("p/0", resource_type="raw")
+    destroyed, failed = await desk.ask(gone, renamed)
+    rows = await desk.worked_off()
+    assert rows[destroyed]["status"] == "completed"
+    assert (rows[failed]["status"], rows[failed]["error"]) == ("failed", "there is no such asset at Cloudinary (any more)")
+
+
+async def test_a_name_that_is_taken_is_left_to_whoever_has_it(desk: Desk) -> None:
+    (id_,) = await desk.ask(request(desk, "p/0", Kind.RENAME, to="p/1"))
+    row = (await desk.worked_off())[id_]
+    assert (row["status"], row["error"]) == ("failed", "another asset is called p/1 already; nothing was renamed")
+    assert {"p/0", "p/1"} <= desk.assets().keys()
+
+
+async def test_operations_of_an_asset_are_done_in_order_under_whatever_it_is_called_by_then(desk: Desk) -> None:
+    await desk.ask(
+        *(request(desk, "p/0", Kind.RENAME, to=f"r/{number}") for number in range(3)),
+        request(desk, "p/0", Kind.TAGS, set=["a"]),
+        request(desk, "p/0", Kind.TAGS, set=[]),
+        request(desk, "p/0", Kind.DISPLAY_NAME, to="last"),
+    )
+    desk.standin.faults.fail("POST *", 500, times=2)
+    desk.standin.faults.time_out_after_effect("POST *", times=2)
+    rows = await desk.worked_off()
+    assert {row["status"] for row in rows.values()} == {"completed"}
+    asset = desk.assets()["r/2"]
+    assert (asset.get("tags", []), asset["display_name"]) == ([], "last")
+    assert [one["to_public_id"] for one in desk.told if one["notification_type"] == "rename"] == ["r/0", "r/1", "r/2"]
+    ended = [row["completed_at"] for row in rows.values()]
+    assert ended == sorted(ended)
+
+
+async def test_many_are_done_by_few_calls(desk: Desk) -> None:
+    desk.standin.calls.clear()
+    await desk.ask(*(request(desk, name, Kind.TAGS, add=["x"]) for name in PUBLIC_IDS))
+    await desk.worked_off()
+    assert sum(desk.standin.calls.values()) == 2, desk.standin.calls
+    assert all("x" in one["tags"] for one in desk.assets().values())
+    await desk.ask(*(request(desk, name, Kind.DESTROY) for name in PUBLIC_IDS))
+    desk.standin.faults.time_out_after_effect("DELETE *")
+    rows = await desk.worked_off()
+    assert {row["status"] for row in rows.values()} == {"completed"}
+    assert desk.assets() == {}
+    assert sum(desk.standin.calls.values()) == 5, desk.standin.calls  # it was looked again, and that was all
+
+
+async def test_one_that_is_refused_does_not_take_its_group_with_it(desk: Desk) -> None:
+    await desk.ask(*(request(desk, name, Kind.TAGS, add=["x"]) for name in PUBLIC_IDS))
+    desk.standin.faults.fail("POST */tags", 400, times=2, message="no such tag here")
+    rows = await desk.worked_off()
+    assert Counter(row["status"] for row in rows.values()) == {"completed": 7, "failed": 1}
+    (error,) = (row["error"] for row in rows.values() if row["error"])
+    assert "no such tag here" in error
+
+
+async def test_two_workers_share_the_work_and_do_nothing_twice(desk: Desk) -> None:
+    await desk.ask(*one_of_each(desk), *(request(desk, "p/3", Kind.TAGS, set=[str(number)]) for number in range(5)))
+    tasks = [asyncio.create_task(desk.writeback(cleanup_delay=0).run()) for _ in range(3)]
+
+    async def all_done() -> bool:
+        return {row["status"] for row in (await desk.operations()).values()} == {"completed"}
+
+    try:
+        await eventually(all_done)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    assert_all_done(desk)
+    assert desk.effects() == ONCE_EACH + Counter(resource_tags_changed=5)
+
+
+async def test_a_call_that_takes_longer_than_the_lease_is_not_made_twice(desk: Desk) -> None:
+    await desk.ask(request(desk, "p/0", Kind.RENAME, to="x"))
+    desk.standin.faults.slow("POST */rename", 0.8)
+    first = asyncio.create_task(desk.writeback().process(100))
+    for _ in range(6):
+        await asyncio.sleep(0.1)  # twice the lease in all
+        assert await desk.writeback().process(100) == []
+    assert [one.status for one in await first] == [Status.COMPLETED]
+    ((claims,),) = await desk.pool.fetch("SELECT claims FROM media_operations")
+    assert (claims, desk.effects()) == (1, Counter(rename=1))
+
+
+async def test_refused_credentials_stop_everything_and_cost_no_try(desk: Desk) -> None:
+    (id_,) = await desk.ask(request(desk, "p/0", Kind.DESTROY))
+    desk.standin.faults.fail("*", 401, times=1)
+    with pytest.raises(CredentialsError):
+        await desk.writeback().process(100)
+    row = (await desk.operations())[id_]
+    assert (row["status"], row["attempts"]) == ("pending", 0)
+    assert (await desk.worked_off())[id_]["status"] == "completed"
+
+
+# Deletions by SQL
+
+
+async def row_of(desk: Desk, public_id: str) -> str:
+    """Put an asset's row in the mirror by hand; gives its id."""
+    asset = desk.assets()[public_id]
+    await desk.pool.execute(
+        "INSERT INTO media_assets (cloud, asset_id, public_id, resource_type, type, version, clocks, revision)"
+        " VALUES ($1, $2, $3, $4, $5, $6, '{}', 3)",
+        CLOUD, asset["asset_id"], public_id, asset["resource_type"], asset["type"], asset["version"],
+    )  # fmt: skip
+    return str(asset["asset_id"])
+
+
+async def test_rows_deleted_by_sql_take_their_files_with_them(desk: Desk) -> None:
+    for public_id in PUBLIC_IDS:
+        await row_of(desk, public_id)
+    await desk.pool.execute("UPDATE media_assets SET deleted_at = now() WHERE public_id = 'p/7'")
+    await desk.pool.execute("DELETE FROM media_assets WHERE public_id LIKE 'p/%' AND public_id <> 'p/6'")
+    rows = await desk.worked_off()
+    assert {(row["kind"], row["origin"], row["status"]) for row in rows.values()} == {("destroy", "sql", "completed")}
+    assert set(desk.assets()) == {"p/6", "p/7"}, "the row of a deleted asset had nothing to do with the one there is"
+    assert await desk.pool.fetchval("SELECT count(*) FROM media_outbox WHERE type = 'media.asset.purged' AND revision = 4") == 7
+
+
+async def test_a_deletion_waits_as_long_as_it_can_be_cancelled_and_then_the_row_is_asked_for(desk: Desk) -> None:
+    saved, lost = await row_of(desk, "p/0"), await row_of(desk, "p/1")
+    await desk.pool.execute("DELETE FROM media_assets")
+    patient = desk.writeback(cleanup_delay=3600)
+    assert await patient.process(100) == []
+    assert [row["asset_id"] for row in await cancel(desk.pool, None, saved)] == [saved]
+    rows = await desk.worked_off()
+    assert {row["asset_id"]: row["status"] for row in rows.values()} == {saved: "cancelled", lost: "completed"}
+    assert "p/0" in desk.assets()
+    assert "p/1" not in desk.assets()
+    asked = await desk.pool.fetch("SELECT asset_id, reasons FROM media_refetch")
+    assert [tuple(row) for row in asked] == [(saved, ["its deletion was cancelled"])]
+    assert list(await cancel(desk.pool, None, lost)) == [], "what is done can't be cancelled"
+
+
+async def test_what_the_mirror_removes_itself_is_not_destroyed(desk: Desk) -> None:
+    id_ = await row_of(desk, "p/0")
+    for name in (("mirror", "remove_adopted"), ("scratch", "remove_rows")):
+        await desk.pool.execute(query(*name), [CLOUD], [id_])
+        assert await desk.operations() == {}
+        assert await desk.pool.fetchval("SELECT count(*) FROM media_assets") == 0
+        await row_of(desk, "p/0")
+    await desk.pool.execute("DELETE FROM media_assets")
+    assert len(await desk.operations()) == 1, "the mirror's word holds for its own transaction only"
+
+
+async def test_a_row_that_comes_back_goes_on_with_its_revisions(mirrored: Mirrored) -> None:
+    for at in (1, 2, 3):
+        assert await mirrored.post(upload(at=at, tags=[str(at)])) == 200
+        await mirrored.caught_up()
+    await mirrored.pool.execute("DELETE FROM media_assets")
+    assert await mirrored.post(delete(at=9)) == 200
+    await mirrored.caught_up()
+    (row,) = await mirrored.rows()
+    assert row["asset_id"] == ASSET
+    assert row["deleted_at"] is not None
+    ids = [event["event_id"] for event in await mirrored.pool.fetch("SELECT event_id FROM media_outbox ORDER BY id")]
+    assert ids == [f"{CLOUD}/{ASSET}/{revision}" for revision in range(1, 6)]
+    assert row["revision"] == 5
+    assert await mirrored.pool.fetchval("SELECT count(*) FROM media_purged") == 0
+
+
+# Uploads
+
+
+def new(public_id: str = "new", **options: Any) -> Request:
+    arguments = {"url": PICTURE, "token": "t" * 32, "options": options}
+    return Request(CLOUD, Kind.UPLOAD, arguments, name=AssetName("image", "upload", public_id))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_an_upload_is_there_once_despite(desk: Desk, fault: str) -> None:
+    (id_,) = await desk.ask(new(tags=["a"], asset_folder="f"))
+    desk.settings = desk.settings.model_copy(update={"operations_attempts": 12, "operations_backoff": 0.002})
+    FAULTS[fault](desk.standin)
+    row = (await desk.worked_off())[id_]
+    assert row["status"] == "completed", row["error"]
+    asset = desk.assets()["new"]
+    assert (asset["asset_id"], asset["tags"], asset["asset_folder"]) == (row["asset_id"], ["a"], "f")
+    assert desk.effects()["upload"] == 1
+    assert row["result"]["digest"]
+
+
+async def test_an_upload_whose_worker_crashed_before_it_was_announced_is_taken_up(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    announce = Announcer.announce
+    crashes = iter(range(2))
+
+    async def crash(self: Announcer, *arguments: Any) -> str:
+        if next(crashes, None) is not None:
+            raise RuntimeError("killed")
+        return await announce(self, *arguments)
+
+    monkeypatch.setattr(Announcer, "announce", crash)
+    (id_,) = await desk.ask(new())
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="killed"):
+            await desk.writeback().process(100)
+        await asyncio.sleep(0.35)  # the lease
+    row = (await desk.worked_off())[id_]
+    assert (row["status"], row["asset_id"]) == ("completed", desk.assets()["new"]["asset_id"])
+    assert desk.effects()["upload"] == 1
+
+
+async def test_an_upload_whose_webhook_was_faster_stays_whatever_kafka_does_then(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> None:
+        if not await desk.pool.fetchval("SELECT count(*) FROM media_assets"):
+            await row_of(desk, "new")
+        raise NotDurableError("no_ack_in_time")
+
+    monkeypatch.setattr(desk.publisher, "publish", refuse)
+    (id_,) = await desk.ask(new())
+    assert (await desk.worked_off())[id_]["status"] == "completed"
+    assert "new" in desk.assets()
+
+
+async def test_an_upload_that_lies_there_already_is_left_alone(desk: Desk) -> None:
+    desk.standin.account.upload(None, public_id="new", resource_type="image")
+    (id_,) = await desk.ask(new())
+    row = (await desk.worked_off())[id_]
+    assert row["status"] == "failed"
+    assert "an asset image/upload/new exists already" in row["error"]
+    assert MARK not in context_of(desk.assets()["new"])
+
+
+async def test_an_upload_that_kafka_does_not_take_is_destroyed_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: object) -> None:
+        raise NotDurableError("no_ack_in_time")
+
+    monkeypatch.setattr(desk.publisher, "publish", refuse)
+    (id_,) = await desk.ask(new())
+    desk.standin.faults.fail("DELETE *", 500, times=2)
+    row = (await desk.worked_off())[id_]
+    assert row["status"] == "failed"
+    assert "no_ack_in_time" in row["error"]
+    assert "what was uploaded was destroyed again" in row["error"]
+    assert "new" not in desk.assets()
+    assert set(PUBLIC_IDS) <= desk.assets().keys()
+
+
+async def test_an_upload_of_which_nothing_is_known_leaves_no_orphan(desk: Desk) -> None:
+    (id_,) = await desk.ask(new())
+    desk.settings = desk.settings.model_copy(update={"operations_attempts": 1})
+    desk.standin.faults.time_out_after_effect("POST *", times=None)
+    row = (await desk.worked_off())[id_]
+    assert row["status"] == "failed"
+    assert "destroyed again" in row["error"]
+    assert "new" not in desk.assets()
+
+
+async def test_what_somebody_else_has_put_in_its_place_is_not_destroyed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def overwritten(*_: object) -> None:
+        desk.standin.account.upload(None, public_id="new", resource_type="image", overwrite=True, context={})
+        raise NotDurableError("no_ack_in_time")
+
+    monkeypatch.setattr(desk.publisher, "publish", overwritten)
+    (id_,) = await desk.ask(new())
+    row = (await desk.worked_off())[id_]
+    assert row["status"] == "failed"
+    assert "new" in desk.assets()
+
+
+async def test_an_upload_that_the_mirror_could_not_apply_is_undone(desk: Desk) -> None:
+    (id_,) = await desk.ask(new())
+    row = (await desk.worked_off())[id_]
+    assert row["status"] == "completed"
+    await desk.pool.execute("SELECT media_sync_log_prepare(1)")
+    await desk.pool.execute(
+        "INSERT INTO media_sync_log (outcome, reason, digest, kafka_topic, kafka_partition, kafka_offset, ordinal)"
+        " VALUES ('failed', 'a bug', $1, 't', 0, 0, 0)",
+        row["result"]["digest"],
+    )
+    await desk.writeback().process(1)
+    row = (await desk.worked_off())[id_]
+    assert row["status"] == "failed"
+    assert "a bug; what was uploaded was destroyed again" in row["error"]
+    assert "new" not in desk.assets()
+
+
+# All of it
+
+
+async def test_own_writes_come_back_as_notifications_and_are_confirmed(mirrored: Mirrored) -> None:
+    async with desk_with(mirrored.settings, mirrored.pool) as desk:
+        hook = f"{mirrored.gateway}/webhooks/cloudinary/{CLOUD}"
+        desk.standin.notifier.triggers.create(hook, "all")
+        for public_id in PUBLIC_IDS:
+            desk.standin.account.upload(b"x", public_id=public_id, resource_type="raw", tags=["old"])
+
+        async def all_mirrored() -> bool:
+            return len(await mirrored.rows()) == len(PUBLIC_IDS)
+
+        await eventually(all_mirrored)
+        task = asyncio.create_task(desk.writeback().run())
+        try:
+            await desk.ask(*one_of_each(desk)[1:], new())
+            await mirrored.pool.execute("DELETE FROM media_assets WHERE public_id = 'p/0'")
+
+            async def all_confirmed() -> bool:
+                return all(row["confirmed_at"] for row in (await desk.operations()).values())
+
+            await eventually(all_confirmed)
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+        assert_all_done(desk)
+        rows = {row["public_id"]: row for row in await mirrored.rows()}
+        assert rows["p/0"]["deleted_at"] is not None
+        assert rows["p/0"]["revision"] == 3, "created, purged, deleted"
+        assert rows["new"]["deleted_at"] is None
+        assert rows["q/1"]["deleted_at"] is None
+        statuses: Sequence[str] = [row["status"] for row in (await desk.operations()).values()]
+        assert set(statuses) == {Status.COMPLETED}
