@@ -14,10 +14,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from service import supervisor
-from service.cloudinary import doctor_command, drift_command, op_command, ops_command, poller_command, reconcile_command
-from service.cloudinary.writeback_app import run_writeback
 from service.database import connect, migrate, require_schema
 from service.dlq import command as dlq
+from service.doctor import command as doctor
 from service.errors import MediamirrorError
 from service.events import command as media_events
 from service.events.app import run_relay
@@ -27,7 +26,10 @@ from service.mirror.app import run_mirror
 from service.mirror.entry import Outcome
 from service.mirror.gap import Gap
 from service.options import DATA_DIR, DataDir, Json, Limit, command_settings
+from service.poller import command as poller
 from service.printing import console, print_answers, print_log_line, print_rows, print_settings, print_site
+from service.reconcile import command as reconciliation
+from service.reconcile import drift_command
 from service.replay import command as log_again
 from service.replay import proof
 from service.running import gateway_of
@@ -38,6 +40,8 @@ from service.sql import query
 from service.telemetry import Metrics, configure_logging
 from service.up import run_site
 from service.watch import Watch
+from service.writeback import op_command, ops_command
+from service.writeback.app import run_writeback
 
 app = typer.Typer(
     help="Cloudinary, mirrored: every asset a row in your PostgreSQL, every change an event on your Kafka.",
@@ -45,19 +49,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.add_typer(dlq.app, name="dlq")
-app.command()(media_events.events)
-app.command()(log_again.replay)
-app.command()(log_again.history)
-app.command()(proof.verify)
-app.command()(proof.rebuild)
-app.command()(reconcile_command.reconcile)
-app.command()(reconcile_command.reconciler)
-app.command()(drift_command.drift)
-app.command()(poller_command.poller)
-app.command()(doctor_command.doctor)
-app.add_typer(op_command.app, name="op")
-app.add_typer(ops_command.app, name="ops")
+
+# The panels of the help.
+BEGIN = "Begin"
+LOOK = "Look"
+PROVE = "Prove and repair"
+WRITE = "Write back"
+ROLES = "Roles, a process each"
 
 Cloud = Annotated[str | None, typer.Option(help="Only this cloud.")]
 Gaps = Annotated[
@@ -75,7 +73,7 @@ def main() -> None:
         supervisor.fail(error)
 
 
-@app.command()
+@app.command(rich_help_panel=BEGIN)
 def up(
     *,
     data_dir: DataDir = DATA_DIR,
@@ -101,7 +99,7 @@ async def _up(settings: Settings, data_dir: Path, ready_file: Path | None, gaps:
         await Watch(site.pool, console()).run()
 
 
-@app.command()
+@app.command(rich_help_panel=ROLES)
 def gateway() -> None:
     """Receive webhooks: verify, put on Kafka, answer."""
     settings = _role_settings()
@@ -113,7 +111,7 @@ async def _gateway(settings: Settings) -> None:
         await asyncio.Event().wait()
 
 
-@app.command()
+@app.command(rich_help_panel=ROLES)
 def mirror(*, accept_gap: Gaps = None) -> None:
     """Fold notifications from Kafka into PostgreSQL."""
     settings = _role_settings()
@@ -121,28 +119,30 @@ def mirror(*, accept_gap: Gaps = None) -> None:
     supervisor.run(run_mirror(settings, Metrics(), gaps))
 
 
-@app.command()
+@app.command(rich_help_panel=ROLES)
 def relay() -> None:
     """Publish media events: from the outbox in PostgreSQL to Kafka."""
     settings = _role_settings()
     supervisor.run(run_relay(settings, Metrics()))
 
 
-@app.command()
+@app.command(rich_help_panel=ROLES)
 def writeback() -> None:
     """Carry out at Cloudinary what was asked of it: operations, and deletions by SQL."""
     settings = _role_settings()
     supervisor.run(run_writeback(settings, Metrics()))
 
 
-@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(
+    add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, rich_help_panel=BEGIN
+)
 def standin(context: typer.Context) -> None:
     """Run a Cloudinary stand-in, to try things on: the API that the official SDK speaks, and signed webhooks."""
     # a program of its own, so that what runs for real can't come to depend on it
     os.execv(sys.executable, [sys.executable, "-m", "standin", *context.args])  # noqa: S606  # no shell is wanted
 
 
-@app.command(name="migrate")
+@app.command(name="migrate", rich_help_panel=BEGIN)
 def migrate_command(*, data_dir: DataDir = DATA_DIR) -> None:
     """Bring the database's schema up to date."""
     supervisor.run(_migrate(command_settings(data_dir)))
@@ -154,7 +154,7 @@ async def _migrate(settings: Settings) -> None:
     _say(f"applied {', '.join(applied)}" if applied else "the schema is up to date")
 
 
-@app.command()
+@app.command(rich_help_panel=BEGIN)
 def send(
     files: Annotated[list[Path], typer.Argument(help="Bodies, sent byte for byte; of a folder its *.json.", exists=True)],
     *,
@@ -192,7 +192,7 @@ async def _collect(sending: AsyncIterator[Answer], answers: list[Answer], total:
             progress.advance(task)
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def assets(
     name: Annotated[str | None, typer.Argument(help="Only the assets of this asset id or public id.")] = None,
     *,
@@ -209,7 +209,7 @@ def assets(
     supervisor.run(_print("assets", arguments, columns, command_settings(data_dir), as_json=json))
 
 
-@app.command(name="log")
+@app.command(name="log", rich_help_panel=LOOK)
 def log_command(
     asset: Annotated[str | None, typer.Option(help="Only this asset id or public id.")] = None,
     *,
@@ -248,13 +248,13 @@ async def _print(
         print_rows(map(dict, await pool.fetch(query("reading", name), *arguments)), columns, as_json=as_json)
 
 
-@app.command(name="settings")
+@app.command(name="settings", rich_help_panel=BEGIN)
 def settings_command(*, json: Json = False) -> None:
     """Print every setting with its meaning; secrets are masked."""
     print_settings(load_settings(), as_json=json)
 
 
-@app.command()
+@app.command(rich_help_panel=BEGIN)
 def version() -> None:
     """Print the version."""
     sys.stdout.write(f"{VERSION}\n")
@@ -269,3 +269,18 @@ def _role_settings() -> Settings:
 def _say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
+
+
+app.command(rich_help_panel=BEGIN)(doctor.doctor)
+app.command(rich_help_panel=LOOK)(media_events.events)
+app.command(rich_help_panel=LOOK)(log_again.history)
+app.command(rich_help_panel=LOOK)(drift_command.drift)
+app.command(rich_help_panel=PROVE)(proof.verify)
+app.command(rich_help_panel=PROVE)(log_again.replay)
+app.command(rich_help_panel=PROVE)(proof.rebuild)
+app.command(rich_help_panel=PROVE)(reconciliation.reconcile)
+app.add_typer(dlq.app, name="dlq", rich_help_panel=PROVE)
+app.add_typer(op_command.app, name="op", rich_help_panel=WRITE)
+app.add_typer(ops_command.app, name="ops", rich_help_panel=WRITE)
+app.command(rich_help_panel=ROLES)(reconciliation.reconciler)
+app.command(rich_help_panel=ROLES)(poller.poller)

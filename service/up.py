@@ -9,9 +9,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from service.cloudinary.client import Account, accounts
-from service.cloudinary.reconciler import Reconciler
 from service.cloudinary.trigger import Destination, carry_out, plan, triggers_of
-from service.cloudinary.writeback import Writeback
 from service.database import Pool, connect, migrate
 from service.embedded.ports import is_free
 from service.embedded.stack import EmbeddedStack
@@ -22,9 +20,11 @@ from service.kafka import ensure_topics
 from service.mirror.consumer import Mirror
 from service.mirror.gap import Gap, accept
 from service.publisher import Publisher
+from service.reconcile.reconciler import Reconciler
 from service.running import FILE, announced, describe
 from service.settings import Settings
 from service.telemetry import Metrics
+from service.writeback.writeback import Writeback
 
 _CONNECTIONS = 10
 _CONNECTIONS_A_CLOUD = 3

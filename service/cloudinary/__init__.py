@@ -1,1 +1,1 @@
-"""Cloudinary's APIs: what webhooks miss is found and repaired, what changes on our side is written back."""
+"""Cloudinary's APIs, called through its SDK within their limits, and what their answers say."""

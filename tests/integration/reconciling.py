@@ -12,11 +12,11 @@ from prometheus_client import CollectorRegistry
 
 from service.cloudinary.announcer import Announcer
 from service.cloudinary.client import Account, accounts
-from service.cloudinary.refetch import Refetcher
-from service.cloudinary.sweep import Report, Sweep
-from service.cloudinary.sweeps import Scope
 from service.database import Pool
 from service.publisher import Publisher
+from service.reconcile.refetch import Refetcher
+from service.reconcile.sweep import Report, Sweep
+from service.reconcile.sweeps import Scope
 from service.settings import Settings
 from service.telemetry import Metrics
 from standin.asset import Asset

@@ -8,7 +8,7 @@ import orjson
 import pytest
 from pydantic import SecretStr
 
-from service.cloudinary.doctor import Doctor, Finding, Level
+from service.doctor.doctor import Doctor, Finding, Level
 from service.kafka import ensure_topics
 from service.settings import Cloud, Settings
 from standin.options import Options

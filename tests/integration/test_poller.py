@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from service.cloudinary.client import Account, Purpose
-from service.cloudinary.poller import Poller
 from service.gateway.signature import sign
+from service.poller.poller import Poller
 from service.publisher import Publisher
 from service.settings import Cloud, Settings
 from service.telemetry import Metrics

@@ -13,12 +13,12 @@ from pydantic import SecretStr
 
 from handlers.registry import HANDLERS
 from service.cloudinary.client import accounts
-from service.cloudinary.drift import BYPASSED, NOT_LOGGED, read_drift
-from service.cloudinary.reconciler import Reconciler
-from service.cloudinary.sweep import Sweep, SweepUnderWayError
-from service.cloudinary.sweeps import Scope, locked
 from service.database import Pool
 from service.publisher import Publisher
+from service.reconcile.drift import BYPASSED, NOT_LOGGED, read_drift
+from service.reconcile.reconciler import Reconciler
+from service.reconcile.sweep import Sweep, SweepUnderWayError
+from service.reconcile.sweeps import Scope, locked
 from service.settings import Cloud, Settings
 from tests.bodies import CLOUD, KEY
 from tests.integration.conftest import eventually
@@ -357,7 +357,7 @@ async def test_a_sweep_that_is_killed_goes_on_where_it_stood(site: Reconciling, 
     assert (await site.sweep()).progress.published == 0
 
 
-_RECONCILE = "import typer; from service.cloudinary.reconcile_command import reconcile; typer.run(reconcile)"
+_RECONCILE = "import typer; from service.reconcile.command import reconcile; typer.run(reconcile)"
 
 
 async def test_the_reconciler_answers_questions_and_sweeps_by_itself(site: Reconciling) -> None:
@@ -432,8 +432,8 @@ async def test_a_notification_that_failed_is_told_as_the_cause(site: Reconciling
 
 _COMMANDS = """
 import typer
-from service.cloudinary.drift_command import drift
-from service.cloudinary.reconcile_command import reconcile
+from service.reconcile.drift_command import drift
+from service.reconcile.command import reconcile
 app = typer.Typer()
 app.command()(drift)
 app.command()(reconcile)

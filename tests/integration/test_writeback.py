@@ -15,17 +15,17 @@ from prometheus_client import CollectorRegistry
 from schemas.asset import AssetName
 from service.cloudinary.announcer import Announcer
 from service.cloudinary.client import Account, accounts
-from service.cloudinary.effects import context_of
 from service.cloudinary.errors import CredentialsError
-from service.cloudinary.operation_store import OperationStore, cancel, enqueue
-from service.cloudinary.operations import Kind, Origin, Request, Status
-from service.cloudinary.uploads import MARK
-from service.cloudinary.writeback import Writeback
 from service.database import Pool
 from service.publisher import NotDurableError, Publisher
 from service.settings import Settings
 from service.sql import query
 from service.telemetry import Metrics
+from service.writeback.effects import context_of
+from service.writeback.operations import Kind, Origin, Request, Status
+from service.writeback.store import OperationStore, cancel, enqueue
+from service.writeback.uploads import MARK
+from service.writeback.writeback import Writeback
 from standin.server import Options, Standin, run_standin
 from tests.bodies import ASSET, CLOUD, KEY, SECRET, delete, upload
 from tests.integration.conftest import Mirrored, eventually

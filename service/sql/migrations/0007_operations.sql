@@ -7,7 +7,7 @@ CREATE TABLE media_operations (
     asset_id         text,                  -- as in media_assets; of an upload, null until it is there
     kind             text        NOT NULL CHECK (kind IN (
         'destroy', 'rename', 'tags', 'context', 'metadata', 'display_name', 'folder', 'access', 'upload')),
-    arguments        jsonb       NOT NULL DEFAULT '{}',  -- by kind (service/cloudinary/operations.py)
+    arguments        jsonb       NOT NULL DEFAULT '{}',  -- by kind (service/writeback/operations.py)
     public_id        text,                  -- what it was called when this was asked for; Cloudinary is asked what it is called now
     resource_type    text,
     type             text,

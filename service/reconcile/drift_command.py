@@ -8,10 +8,10 @@ import orjson
 import typer
 
 from service import supervisor
-from service.cloudinary.drift import DriftReport, read_drift
 from service.database import connect, reachable, require_schema
 from service.options import DATA_DIR, DataDir, Json, command_settings
 from service.printing import print_json, print_rows
+from service.reconcile.drift import DriftReport, read_drift
 from service.replay.subject import require_cloud
 from service.settings import Settings
 

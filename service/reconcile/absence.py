@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from service.cloudinary.announcer import Told
-from service.cloudinary.difference import Kind, is_gone
 from service.cloudinary.reading import BATCH, Reader, Reading
-from service.cloudinary.sweeps import Finding, Progress, Sweeps
 from service.errors import MediamirrorError
+from service.reconcile.difference import Kind, is_gone
+from service.reconcile.sweeps import Finding, Progress, Sweeps
 from service.settings import Settings
 
 # Below that many rows, a share of them says nothing.

@@ -8,17 +8,17 @@ from aiohttp import web
 
 from service.cloudinary.announcer import Announcer
 from service.cloudinary.client import Account, accounts
-from service.cloudinary.drift import measure
 from service.cloudinary.errors import CloudinaryError, NoDateError
-from service.cloudinary.refetch import Refetcher
-from service.cloudinary.sweep import Sweep, SweepUnderWayError
-from service.cloudinary.sweeps import RESOURCE_TYPES, Scope, locked
 from service.database import DatabaseUnreachableError, Pool, connect, require_schema
 from service.health import Health
 from service.http import serve
 from service.kafka import require_kafka
 from service.mirror.patience import OUTAGES
 from service.publisher import NotDurableError, Publisher
+from service.reconcile.drift import measure
+from service.reconcile.refetch import Refetcher
+from service.reconcile.sweep import Sweep, SweepUnderWayError
+from service.reconcile.sweeps import RESOURCE_TYPES, Scope, locked
 from service.settings import Settings
 from service.sql import query
 from service.telemetry import Metrics

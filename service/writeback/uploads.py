@@ -12,13 +12,13 @@ from cloudinary import api, uploader
 from schemas.asset import AssetName
 from service.cloudinary.announcer import Announcer
 from service.cloudinary.client import Account, Purpose
-from service.cloudinary.effects import context_of, is_there
 from service.cloudinary.errors import AlreadyExistsError, CloudinaryError, CredentialsError, RateLimitedError
-from service.cloudinary.operation_store import LostClaimError, OperationStore
-from service.cloudinary.operations import Operation, Settled
 from service.cloudinary.reading import Reader, Reading
 from service.publisher import NotDurableError
 from service.settings import Settings
+from service.writeback.effects import context_of, is_there
+from service.writeback.operations import Operation, Settled
+from service.writeback.store import LostClaimError, OperationStore
 
 log = structlog.get_logger(__name__)
 

@@ -7,10 +7,10 @@ import structlog
 
 from service.cloudinary.announcer import Announcer, Told
 from service.cloudinary.client import Account
-from service.cloudinary.difference import is_gone
 from service.cloudinary.reading import BATCH, Found, Reader
-from service.cloudinary.sweep import SETTLING_SECONDS
 from service.database import Pool
+from service.reconcile.difference import is_gone
+from service.reconcile.sweep import SETTLING_SECONDS
 from service.sql import query
 from service.telemetry import Metrics
 

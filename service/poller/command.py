@@ -8,10 +8,10 @@ from aiohttp import web
 
 from service import supervisor
 from service.cloudinary.client import Account
-from service.cloudinary.poller import Poller
 from service.health import Health
 from service.http import serve
 from service.kafka import require_kafka
+from service.poller.poller import Poller
 from service.publisher import Publisher
 from service.settings import Settings, load_settings
 from service.telemetry import Metrics, configure_logging

@@ -8,9 +8,6 @@ import typer
 
 from service import supervisor
 from service.cloudinary.client import accounts
-from service.cloudinary.operation_store import cancel
-from service.cloudinary.operations import Kind, Settled, Status
-from service.cloudinary.writeback import Writeback
 from service.database import Pool, connect, require_schema
 from service.errors import MediamirrorError
 from service.kafka import require_kafka
@@ -20,6 +17,9 @@ from service.publisher import Publisher
 from service.settings import Settings
 from service.sql import query
 from service.telemetry import Metrics
+from service.writeback.operations import Kind, Settled, Status
+from service.writeback.store import cancel
+from service.writeback.writeback import Writeback
 
 app = typer.Typer(help="The queue of what is to be done at Cloudinary.", no_args_is_help=True)
 

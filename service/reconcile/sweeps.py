@@ -12,9 +12,9 @@ import orjson
 from schemas.asset import Asset
 from schemas.clock import Clock
 from schemas.folder import FolderAct, FolderEvent
-from service.cloudinary.difference import Kind
 from service.cloudinary.reading import Listing
 from service.database import Connection, Pool
+from service.reconcile.difference import Kind
 from service.sql import query
 
 RESOURCE_TYPES = ("image", "video", "raw")

@@ -11,15 +11,15 @@ import structlog
 from service.cloudinary.announcer import Announcer
 from service.cloudinary.client import Account
 from service.cloudinary.errors import CredentialsError
-from service.cloudinary.operation_store import CHANNEL, OperationStore
-from service.cloudinary.operations import Settled, Status
-from service.cloudinary.uploads import Uploads
-from service.cloudinary.writer import Writer
 from service.database import DatabaseUnreachableError, Pool
 from service.mirror.patience import OUTAGES
 from service.publisher import Publisher
 from service.settings import Settings
 from service.telemetry import Metrics
+from service.writeback.operations import Settled, Status
+from service.writeback.store import CHANNEL, OperationStore
+from service.writeback.uploads import Uploads
+from service.writeback.writer import Writer
 
 log = structlog.get_logger(__name__)
 

@@ -8,17 +8,17 @@ from typing import Literal, TypeAlias
 import structlog
 
 from schemas.asset import Asset
-from service.cloudinary.absence import Absence, RefusedError
 from service.cloudinary.announcer import Announcer, Told
 from service.cloudinary.client import Account
-from service.cloudinary.difference import Kind, difference
-from service.cloudinary.drift import causes
 from service.cloudinary.errors import BadRequestError, CloudinaryError, NoDateError, NotFoundError
 from service.cloudinary.reading import Listing, Page, Reader, Reading
-from service.cloudinary.sweeps import Finding, Progress, Scope, Sweeps, locked
 from service.database import Connection, Pool
 from service.errors import MediamirrorError
 from service.publisher import NotDurableError
+from service.reconcile.absence import Absence, RefusedError
+from service.reconcile.difference import Kind, difference
+from service.reconcile.drift import causes
+from service.reconcile.sweeps import Finding, Progress, Scope, Sweeps, locked
 from service.settings import Settings
 
 log = structlog.get_logger(__name__)

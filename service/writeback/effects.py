@@ -8,7 +8,7 @@ import orjson
 from cloudinary import uploader
 
 from schemas.asset import AssetName
-from service.cloudinary.operations import Kind, Operation
+from service.writeback.operations import Kind, Operation
 
 Resource = Mapping[str, Any]  # as the Admin API gives it
 

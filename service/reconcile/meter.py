@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from service.cloudinary.sweeps import Progress as SweepProgress
+from service.reconcile.sweeps import Progress as SweepProgress
 
 _LINE_SECONDS = 10.0
 

@@ -7,7 +7,7 @@ import typer
 from rich.text import Text
 
 from service import supervisor
-from service.cloudinary.doctor import Doctor, Finding, Level
+from service.doctor.doctor import Doctor, Finding, Level
 from service.options import DATA_DIR, DataDir, Json, command_settings
 from service.printing import console, print_json
 

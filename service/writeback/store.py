@@ -12,11 +12,11 @@ import orjson
 import structlog
 
 from schemas.asset import AssetName
-from service.cloudinary.operations import Kind, Operation, Origin, Request, Settled, Status
 from service.database import Connection, Pool
 from service.mirror.patience import OUTAGES
 from service.settings import Settings
 from service.sql import query
+from service.writeback.operations import Kind, Operation, Origin, Request, Settled, Status
 
 log = structlog.get_logger(__name__)
 

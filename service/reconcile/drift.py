@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from service.cloudinary.difference import Kind
 from service.database import Pool
 from service.errors import MediamirrorError
+from service.reconcile.difference import Kind
 from service.sql import query
 from service.telemetry import Metrics
 

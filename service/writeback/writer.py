@@ -8,7 +8,6 @@ import structlog
 from cloudinary import api
 
 from service.cloudinary.client import Account, Purpose
-from service.cloudinary.effects import Call, calls, is_done, objection
 from service.cloudinary.errors import (
     AlreadyExistsError,
     BadRequestError,
@@ -17,9 +16,10 @@ from service.cloudinary.errors import (
     NotFoundError,
     RateLimitedError,
 )
-from service.cloudinary.operation_store import LostClaimError, OperationStore
-from service.cloudinary.operations import Kind, Operation, Settled
 from service.cloudinary.reading import Found, Reader
+from service.writeback.effects import Call, calls, is_done, objection
+from service.writeback.operations import Kind, Operation, Settled
+from service.writeback.store import LostClaimError, OperationStore
 
 log = structlog.get_logger(__name__)
 

@@ -14,15 +14,15 @@ import typer
 
 from schemas.asset import AssetName
 from service import supervisor
-from service.cloudinary.op_arguments import UnusableArgumentError, access_control_of, filled, list_or_text, pairs_of
-from service.cloudinary.operation_store import enqueue
-from service.cloudinary.operations import Kind, Origin, Request, Status
 from service.database import Pool, connect, require_schema
 from service.errors import MediamirrorError
 from service.options import DATA_DIR, DataDir, Json, command_settings
 from service.printing import print_json
 from service.settings import Settings
 from service.sql import query
+from service.writeback.op_arguments import UnusableArgumentError, access_control_of, filled, list_or_text, pairs_of
+from service.writeback.operations import Kind, Origin, Request, Status
+from service.writeback.store import enqueue
 
 app = typer.Typer(
     help="Have something done at Cloudinary: it is queued, and `mediamirror writeback` does it.", no_args_is_help=True

@@ -5,7 +5,6 @@ import asyncio
 from aiohttp import web
 
 from service.cloudinary.client import accounts
-from service.cloudinary.writeback import Writeback
 from service.database import connect, require_schema
 from service.health import Health
 from service.http import serve
@@ -13,6 +12,7 @@ from service.kafka import require_kafka
 from service.publisher import Publisher
 from service.settings import Settings
 from service.telemetry import Metrics
+from service.writeback.writeback import Writeback
 
 
 async def run_writeback(settings: Settings, metrics: Metrics) -> None:

@@ -1,0 +1,1 @@
+"""What an installation lacks, and what to do about it."""

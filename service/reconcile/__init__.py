@@ -1,0 +1,1 @@
+"""What webhooks miss: the account is listed, compared with the mirror, and asked."""

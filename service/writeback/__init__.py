@@ -1,0 +1,1 @@
+"""What is to be done at Cloudinary: a queue, and who works it off."""
