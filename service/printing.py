@@ -131,8 +131,7 @@ def print_site(site: Site, data_dir: Path, version: str) -> None:
             "",
             "This is a stand-in for Cloudinary, with a small library that changes by itself. For your own account:",
             f"  CLOUDINARY_URL=cloudinary://API_KEY:API_SECRET@CLOUD {sys.argv[0]} up",
-            "  then, in Cloudinary's Console under Settings > Notifications, add the URL of",
-            "  /webhooks/cloudinary/CLOUD as the internet reaches it (https), for all event types.",
+            f"  then, in another terminal, {sys.argv[0]} doctor: it says how notifications come here.",
         ]
     sys.stdout.write("\n".join(lines) + "\n\n")
     sys.stdout.flush()

@@ -128,7 +128,9 @@ class Settings(BaseSettings):
     reconcile_share: float = Field(0.5, gt=0, le=1, description="Of the Admin API's hourly calls, what reconciliation may take.")
     reconcile_every: float = Field(24, ge=0, description="Hours from sweep to sweep; 0: only by `mediamirror reconcile`.")
     reconcile_grace: float = Field(3600, ge=0, description="Seconds a row must have been at rest to be taken for gone.")
-    reconcile_cap: float = Field(0.1, ge=0, le=1, description="Share of the rows that one sweep may take for gone.")
+    reconcile_cap: float = Field(
+        0.1, ge=0, le=1, description="Share of the rows that one sweep may take for gone, if more than ten."
+    )
     reconciler_host: str = Field("127.0.0.1", description="Where the reconciler's /livez, /readyz and /metrics listen.")
     reconciler_port: Port = Field(8083, description="Where the reconciler's /livez, /readyz and /metrics listen; 0: any free.")
 
@@ -229,7 +231,10 @@ def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401  # whatever the
 
 
 def _cloud_of(cloudinary_url: str) -> tuple[str, Cloud]:
-    parts = urlsplit(cloudinary_url)
+    try:
+        parts = urlsplit(cloudinary_url)
+    except ValueError:  # brackets without an address between them
+        parts = urlsplit("")
     if parts.scheme != "cloudinary" or not (parts.hostname and parts.username and parts.password):
         raise InvalidSettingsError(problems="CLOUDINARY_URL is not of the form cloudinary://API_KEY:API_SECRET@CLOUD_NAME")
     # `hostname` folds case, and cloud names are case-sensitive

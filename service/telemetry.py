@@ -22,7 +22,7 @@ def configure_logging(level: str, form: Literal["auto", "console", "json"]) -> N
     ]
     if console:
         structlog.configure(
-            processors=[*shared, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())],
+            processors=[*shared, _for_a_person()],
             wrapper_class=structlog.make_filtering_bound_logger(threshold),
             logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         )
@@ -44,15 +44,27 @@ def configure_logging(level: str, form: Literal["auto", "console", "json"]) -> N
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-                if console
-                else structlog.processors.JSONRenderer(serializer=lambda event, **_: orjson.dumps(event, default=repr).decode()),
+                *(
+                    [_for_a_person()]
+                    if console
+                    else [
+                        structlog.processors.format_exc_info,
+                        structlog.processors.JSONRenderer(
+                            serializer=lambda event, **_: orjson.dumps(event, default=repr).decode()
+                        ),
+                    ]
+                ),
             ],
         )
     )
     logging.basicConfig(handlers=[handler], level=max(threshold, logging.WARNING), force=True)
     # It repeats every failed connection of an outage; we say once that there is one.
     logging.getLogger("aiokafka").setLevel(logging.WARNING if level == "debug" else logging.CRITICAL)
+
+
+def _for_a_person() -> structlog.dev.ConsoleRenderer:
+    # The usual tracebacks show local variables, and with them secrets.
+    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
 
 
 class Metrics:

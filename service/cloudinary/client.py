@@ -10,13 +10,12 @@ from types import TracebackType
 from typing import Any, Self
 
 import structlog
-from urllib3 import PoolManager
 
 from service.cloudinary.answer import Answer, allowance_of, date_of, error_of
 from service.cloudinary.budget import Budget
 from service.cloudinary.errors import CloudinaryError, RateLimitedError
 from service.cloudinary.purpose import Purpose
-from service.cloudinary.transport import Exchange, open_pool
+from service.cloudinary.transport import Connections, Exchange
 from service.database import DatabaseUnreachableError, Pool
 from service.settings import Cloud, Settings
 from service.telemetry import Metrics
@@ -27,10 +26,12 @@ log = structlog.get_logger(__name__)
 
 # Of cloudinary.api, but not of the Admin API: what they cost, if anything, their answers tell.
 _NOT_HOURLY = frozenset({"notifications", "ack_notifications"})
+_LEAVE_SECONDS = 5.0  # for the calls in flight, when told to stop
+_CUT_EVERY_SECONDS = 0.1
 
 
 class Account:
-    """One cloud's APIs. Use as `async with`; leaving waits for the calls in flight, since they may take effect.
+    """One cloud's APIs. Use as `async with`; leaving waits a moment for the calls in flight, then cuts them off.
 
     Without a budget nothing is counted, and nothing waits: for checks.
     """
@@ -49,24 +50,33 @@ class Account:
             "api_key": self.key_id,
             "api_secret": secret.get_secret_value(),
             "upload_prefix": cloud.upload_prefix,
-            "oauth_token": None,  # else one in the environment would be used instead
+            # else those in the environment would be used instead
+            "oauth_token": None,
+            "signature_algorithm": "sha256",  # which every account accepts, and some alone
+            "signature_version": 2,
         }
         self._timeout = settings.cloudinary_timeout
         self._threads: ThreadPoolExecutor | None = None
-        self._connections: PoolManager | None = None
+        self._connections: Connections | None = None
 
     async def __aenter__(self) -> Self:
-        self._connections = open_pool(self._workers)
+        self._connections = Connections(self._workers)
         self._threads = ThreadPoolExecutor(self._workers, thread_name_prefix=f"cloudinary-{self.name}")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._threads:
-            await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
-        if self._connections:
-            self._connections.clear()
+        if self._threads and self._connections:
+            ending = asyncio.ensure_future(asyncio.to_thread(self._threads.shutdown, cancel_futures=True))
+            try:
+                if not (await asyncio.wait([ending], timeout=_LEAVE_SECONDS))[0]:
+                    log.warning("calls of cloudinary cut off, they may have taken effect", cloud=self.name)
+            finally:
+                while not ending.done():  # again and again: a connection may just have been made
+                    self._connections.cut()
+                    await asyncio.wait([ending], timeout=_CUT_EVERY_SECONDS)
+            self._connections.close()
 
     async def call(self, function: Callable[..., Any], *args: object, purpose: Purpose, **options: object) -> Answer:
         """Call a function of the SDK's, such as `cloudinary.api.resources`, with this account's credentials.
@@ -105,7 +115,7 @@ class Account:
                 )  # the call itself is done, and its answer counts
 
     @property
-    def _open_connections(self) -> PoolManager:
+    def _open_connections(self) -> Connections:
         if self._connections is None:
             msg = "an account is used as `async with`"
             raise RuntimeError(msg)
@@ -114,7 +124,8 @@ class Account:
     async def _exchange(
         self, exchange: Exchange, function: Callable[..., Any], name: str, args: tuple[object, ...], options: dict[str, object]
     ) -> Answer:
-        given = {"timeout": self._timeout, **options, **self._credentials}
+        # a preset in the environment is no business of ours
+        given = {"timeout": self._timeout, "upload_preset": None, **options, **self._credentials}
 
         def run() -> tuple[dict[str, Any], float]:
             started = time.monotonic()

@@ -6,7 +6,7 @@ from service.errors import MediamirrorError
 
 
 class CloudinaryError(MediamirrorError):
-    """Cloudinary did not do {function} in {cloud}: {said} (status {status}, request {request_id})."""
+    """Cloudinary did not do {function} in {cloud}: {said}{trace}."""
 
     # a later try, of the very same call, may succeed
     passing: ClassVar[bool] = False
@@ -21,7 +21,9 @@ class CloudinaryError(MediamirrorError):
         function: str = "?",
         effect_unknown: bool = False,
     ) -> None:
-        super().__init__(said=said, status=status or "none", request_id=request_id or "unknown", cloud=cloud, function=function)
+        known = {"status": status, "request": request_id}
+        trace = ", ".join(f"{name} {value}" for name, value in known.items() if value is not None)
+        super().__init__(said=said, trace=f" ({trace})" if trace else "", cloud=cloud, function=function)
         self.said = said
         self.status = status
         self.request_id = request_id
@@ -29,29 +31,29 @@ class CloudinaryError(MediamirrorError):
 
 
 class BadRequestError(CloudinaryError):
-    """Cloudinary could not use what {function} in {cloud} asked: {said} (status {status}, request {request_id})."""
+    """Cloudinary could not use what {function} in {cloud} asked: {said}{trace}."""
 
 
 class CredentialsError(CloudinaryError):
-    """Cloudinary does not accept the API key and secret configured for {cloud}: {said} (status {status}, request {request_id}).
+    """Cloudinary does not accept the API key and secret configured for {cloud}: {said}{trace}.
     Compare them with those in its Console under Settings > API Keys.
     """
 
 
 class NotAllowedError(CloudinaryError):
-    """Cloudinary does not allow {function} in {cloud} with this API key: {said} (status {status}, request {request_id})."""
+    """Cloudinary does not allow {function} in {cloud} with this API key: {said}{trace}."""
 
 
 class NotFoundError(CloudinaryError):
-    """Cloudinary has no such thing in {cloud}, says {function}: {said} (status {status}, request {request_id})."""
+    """Cloudinary has no such thing in {cloud}, says {function}: {said}{trace}."""
 
 
 class AlreadyExistsError(CloudinaryError):
-    """In {cloud} there is one already, says {function}: {said} (status {status}, request {request_id})."""
+    """In {cloud} there is one already, says {function}: {said}{trace}."""
 
 
 class RateLimitedError(CloudinaryError):
-    """Cloudinary takes no more calls of {function} for {cloud} for now: {said} (status {status}, request {request_id})."""
+    """Cloudinary takes no more calls of {function} for {cloud} for now: {said}{trace}."""
 
     passing = True
 
@@ -73,18 +75,23 @@ class RateLimitedError(CloudinaryError):
 
 
 class StillProcessingError(CloudinaryError):
-    """Cloudinary is still at work on what {function} in {cloud} needs: {said} (status {status}, request {request_id})."""
+    """Cloudinary is still at work on what {function} in {cloud} needs: {said}{trace}."""
 
     passing = True
 
 
 class UnavailableError(CloudinaryError):
-    """Cloudinary gave {function} in {cloud} no usable answer: {said} (status {status}, request {request_id})."""
+    """Cloudinary gave {function} in {cloud} no usable answer: {said}{trace}."""
 
     passing = True
 
 
-class NoDateError(MediamirrorError):
+class NoDateError(CloudinaryError):
     """An answer of Cloudinary's came without a Date header, so it can't be told when what it says was true. Does a proxy take
     it away?
     """
+
+    passing = True
+
+    def __init__(self) -> None:
+        super().__init__(said="no Date header")

@@ -5,28 +5,64 @@ So a connector of ours stands where its modules keep their connection pool. With
 keeps what came back; for whoever else uses the SDK in this process nothing changes.
 """
 
+import socket
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from contextlib import suppress
+from typing import Any
+from weakref import WeakSet
 
 import cloudinary
 import orjson
 from cloudinary import uploader, utils
 from cloudinary.api_client import call_api as admin
-from urllib3 import BaseHTTPResponse, PoolManager
-from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3 import BaseHTTPResponse, PoolManager, Timeout
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError, ProxyError
+
+_CONNECT_SECONDS = 10.0  # at most: who takes no connection by then takes none
 
 _here = threading.local()
 
 
-def open_pool(connections: int) -> PoolManager:
-    """Make a connection pool as the SDK does (its certificates, its keep-alive, its proxy), for so many threads.
+class Connections:
+    """Connections as the SDK makes them (its certificates, its keep-alive, its proxy), for so many threads.
 
     Nothing is repeated by itself: a POST that took effect before its connection broke would take effect twice.
     """
-    install()
-    options = {**cloudinary.CERT_KWARGS, "maxsize": connections, "retries": False}
-    return cast("PoolManager", utils.get_http_connector(cloudinary.config(), options))
+
+    def __init__(self, threads: int) -> None:
+        install()
+        self._open: WeakSet[HTTPConnection] = WeakSet()
+        options = {**cloudinary.CERT_KWARGS, "maxsize": threads, "retries": False}
+        self._pool: PoolManager = utils.get_http_connector(cloudinary.config(), options)
+        self._pool.pool_classes_by_scheme = {
+            scheme: type(pool.__name__, (pool,), {"ConnectionCls": self._known(pool.ConnectionCls)})
+            for scheme, pool in self._pool.pool_classes_by_scheme.items()
+        }
+
+    def _known(self, base: type[HTTPConnection]) -> type[HTTPConnection]:
+        opened = self._open
+
+        def connect(connection: HTTPConnection) -> None:
+            base.connect(connection)
+            opened.add(connection)
+
+        return type(base.__name__, (base,), {"connect": connect})
+
+    def request(self, timeout: float, **request: Any) -> BaseHTTPResponse:  # noqa: ANN401  # as the SDK asks
+        """Send; `timeout` in seconds, for each time that something is waited for."""
+        return self._pool.request(timeout=Timeout(connect=min(timeout, _CONNECT_SECONDS), read=timeout), **request)
+
+    def cut(self) -> None:
+        """End every connection, so that the threads which wait for an answer need not."""
+        for connection in list(self._open):
+            with suppress(OSError, AttributeError):  # it has ended by itself
+                connection.sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connections that rest."""
+        self._pool.clear()
 
 
 def install() -> None:
@@ -39,8 +75,8 @@ def install() -> None:
 class Exchange:
     """One call of the SDK's, and what was heard over HTTP: that of its last request, if there were several."""
 
-    def __init__(self, pool: PoolManager) -> None:
-        self._pool = pool
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
         self.status: int | None = None  # None: no answer
         self.headers: Mapping[str, str] = {}  # names without regard to case
         self.unsent = False  # no connection could be made, so nothing can have taken effect
@@ -67,8 +103,8 @@ class Exchange:
         """Send, and keep what comes back."""
         self.status, self.headers, self._body, self.failure = None, {}, b"", None
         try:
-            response = self._pool.request(**request)
-        except (NewConnectionError, NameResolutionError, ConnectTimeoutError) as error:
+            response = self._connections.request(**request)
+        except (NewConnectionError, NameResolutionError, ConnectTimeoutError, ProxyError) as error:
             self.unsent, self.failure = True, error
             raise
         except Exception as error:

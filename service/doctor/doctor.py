@@ -45,10 +45,12 @@ class Doctor:
     """Runs every check, whatever the others find.
 
     With `fix` it sets the notification triggers right; `poll` says that notifications should come through the poll:// channel.
+    `gateway` is the URL of one on this machine, which a stand-in for Cloudinary can send to.
     """
 
-    def __init__(self, settings: Settings, *, fix: bool = False, poll: bool = False) -> None:
+    def __init__(self, settings: Settings, *, fix: bool = False, poll: bool = False, gateway: str | None = None) -> None:
         self._settings = settings
+        self._gateway = gateway
         self._fix = fix
         self._poll = poll
 
@@ -69,7 +71,7 @@ class Doctor:
             async with connect(self._settings, size=1) as pool:
                 await require_schema(pool)
         except MediamirrorError as error:
-            return Finding("postgresql", Level.FAIL, str(error))
+            return Finding("postgresql", Level.FAIL, str(error), todo=_NO_SERVER.format("MEDIAMIRROR_DATABASE_URL"))
         return Finding("postgresql", Level.OK, "reachable, the schema is up to date")
 
     async def _kafka(self) -> AsyncIterator[Finding]:
@@ -87,7 +89,7 @@ class Doctor:
                         todo="Start the gateway, which makes those that are missing; or make it, if it may not.",
                     )
         except MediamirrorError as error:
-            yield Finding("kafka", Level.FAIL, str(error))
+            yield Finding("kafka", Level.FAIL, str(error), todo=_NO_SERVER.format("MEDIAMIRROR_KAFKA_BOOTSTRAP"))
 
     async def _cloud(self, account: Account) -> AsyncIterator[Finding]:
         try:
@@ -145,10 +147,16 @@ class Doctor:
         if self._poll:
             return channel
         if url := self._settings.gateway_public_url:
-            return Destination(f"{url.rstrip('/')}/webhooks/cloudinary/{cloud}", "webhook")
-        return channel if channel.uri in known else None
+            return _webhook(url, cloud)
+        here = [_webhook(self._gateway, cloud)] if self._gateway else []
+        return next((one for one in (channel, *here) if one.uri in known), None)
 
 
+def _webhook(gateway: str, cloud: str) -> Destination:
+    return Destination(f"{gateway.rstrip('/')}/webhooks/cloudinary/{cloud}", "webhook")
+
+
+_NO_SERVER = "Does it run, and does {} lead to it from here?"
 _NO_DESTINATION = (
     "Set MEDIAMIRROR_GATEWAY_PUBLIC_URL to where Cloudinary reaches the gateway (https://host); or, with no public address, "
     "run `mediamirror doctor --poll --fix` and `mediamirror poller`."
@@ -175,7 +183,7 @@ def _trigger(cloud: str, todo: Plan) -> Finding:
         return Finding("trigger", Level.FAIL, f"no trigger sends all events to {uri}", cloud, fixing)
     if todo.create:
         return Finding("trigger", Level.FAIL, f"the trigger to {uri} is not sound: {'; '.join(todo.faults)}", cloud, fixing)
-    return Finding("trigger", Level.WARN, f"{len(todo.remove)} more triggers send the same to {uri}", cloud, fixing)
+    return Finding("trigger", Level.WARN, f"more triggers than one send to {uri}", cloud, fixing)
 
 
 async def _gateway(cloud: str, url: str) -> Finding:

@@ -25,6 +25,17 @@ class Step:
     adopted: Asset | None = None  # the row that has become part of it
 
 
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What is left of a row that is gone."""
+
+    revision: int
+    was: Asset | None = None  # when it was deleted by SQL; None: the mirror itself has removed it
+
+
+_NEVER = Purged(0)
+
+
 class Book:
     """What the rows read become, and those that come back. Nothing is looked up outside it."""
 
@@ -32,7 +43,7 @@ class Book:
         self,
         rows: Iterable[Asset],
         folder_events: Mapping[str, Iterable[FolderEvent]],
-        purged: Mapping[AssetKey, int] = MappingProxyType({}),
+        purged: Mapping[AssetKey, Purged] = MappingProxyType({}),
     ) -> None:
         self._read: Mapping[AssetKey, Asset] = {row.key: row for row in rows}
         self._now: dict[AssetKey, Asset] = dict(self._read)
@@ -69,13 +80,19 @@ class Book:
         """Apply a change."""
         moves = self._moves.get(key.cloud, ())
         before = self._now.get(key)
+        purged = self._purged.get(key, _NEVER)
+        if before is None:
+            self.born.add(key)
+            if purged.was is not None:
+                self._now[key] = purged.was
         adopted, joined = self._adopt(key, change, moves)
         merged = merge(self._now.get(key), key, change, moves)
         changed = tuple(dict.fromkeys((*joined, *merged.changed)))
+        if before is None and purged.was is not None:
+            # it is told as if it were new, since that it was gone has been told
+            changed = join(None, merged.asset, key, moves).changed
         # one revision a change, whatever was adopted with it
-        if before is None:
-            self.born.add(key)
-        revision = (before.revision if before else self._purged.get(key, 0)) + bool(changed)
+        revision = (before.revision if before else purged.revision) + bool(changed)
         after = merged.asset if merged.asset.revision == revision else replace(merged.asset, revision=revision)
         self._put(after)
         if before is None and Group.CONTENT not in after.clocks and after.deleted_at is None:
@@ -135,7 +152,7 @@ class Book:
         joined = join(self._now.get(key), other, key, moves)
         del self._now[named]
         self._adopted.add(named)
-        self._purged[named] = other.revision + 1  # as its `purged` event says
+        self._purged[named] = Purged(other.revision + 1)  # as its `purged` event says
         self._put(joined.asset)
         return other, joined.changed
 

@@ -10,7 +10,7 @@ from schemas.change import Change
 from schemas.event import Cause, MediaEvent, asset_event, folder_event, purge_event
 from schemas.folder import FolderAct, FolderEvent
 from schemas.refetch import Refetch
-from service.mirror.book import Book, Step
+from service.mirror.book import Book, Purged, Step
 from service.mirror.entry import Entry, LogLine, Outcome, log_line
 
 
@@ -67,11 +67,11 @@ def fold(
     entries: Iterable[Entry],
     rows: Iterable[Asset],
     folder_events: Mapping[str, Iterable[FolderEvent]],
-    purged: Mapping[AssetKey, int] = MappingProxyType({}),
+    purged: Mapping[AssetKey, Purged] = MappingProxyType({}),
 ) -> Folded:
     """Apply the entries in order to the rows read.
 
-    `folder_events`: by cloud, the moves, or all if the batch has some. `purged`: the last revisions of rows that are gone.
+    `folder_events`: by cloud, the moves, or all if the batch has some. `purged`: what is left of rows that are gone.
     """
     book = Book(rows, folder_events, purged)
     lines: list[LogLine] = []

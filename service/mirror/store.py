@@ -12,6 +12,7 @@ from schemas.clock import Clock
 from schemas.event import MediaEvent
 from schemas.folder import FolderAct, FolderEvent
 from service.database import Connection, Pool
+from service.mirror.book import Purged
 from service.mirror.entry import Entry, LogLine, Outcome
 from service.mirror.fold import Folded, Wanted, fold, wanted
 from service.sql import query
@@ -137,10 +138,13 @@ async def _lock(connection: Connection, need: Wanted, events: Mapping[str, Seque
     return [Asset(**row) for row in rows]
 
 
-async def take_purged(connection: Connection, keys: Collection[AssetKey]) -> dict[AssetKey, int]:
-    """Give the last revisions of rows that were gone, for those that come back: a revision is never used twice."""
-    rows = await connection.fetch(query("mirror", "take_purged"), *_columns_of_keys(sorted(keys)))
-    return {AssetKey(row["cloud"], row["asset_id"]): row["revision"] for row in rows}
+async def take_purged(connection: Connection, keys: Collection[AssetKey]) -> dict[AssetKey, Purged]:
+    """Give what is left of rows that were gone, for those that come back: a revision is never used twice."""
+    purged: dict[AssetKey, Purged] = {}
+    for row in await connection.fetch(query("mirror", "take_purged"), *_columns_of_keys(sorted(keys))):
+        was = Asset(**{name: row[name] for name in _ASSET_COLUMNS}) if row["is_known"] else None
+        purged[AssetKey(row["cloud"], row["asset_id"])] = Purged(row["revision"], was)
+    return purged
 
 
 async def _write(connection: Connection, folded: Folded) -> None:

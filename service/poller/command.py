@@ -11,17 +11,19 @@ from service.cloudinary.client import Account
 from service.health import Health
 from service.http import serve
 from service.kafka import require_kafka
+from service.options import DATA_DIR, DataDir
 from service.poller.poller import Poller
 from service.publisher import Publisher
+from service.running import joined
 from service.settings import Settings, load_settings
 from service.telemetry import Metrics, configure_logging
 
 log = structlog.get_logger(__name__)
 
 
-def poller() -> None:
+def poller(*, data_dir: DataDir = DATA_DIR) -> None:
     """Receive notifications from a poll:// channel instead of webhooks: verify, put on Kafka, acknowledge."""
-    settings = load_settings()
+    settings = joined(load_settings(), data_dir)
     configure_logging(settings.log_level, settings.log_format)
     supervisor.run(run_poller(settings, Metrics()))
 

@@ -25,7 +25,7 @@ from service.telemetry import Metrics
 log = structlog.get_logger(__name__)
 
 _MESSAGES = 100  # the most that one call gives, and the most that one acknowledges
-_WAIT_SECONDS = 10  # how long a call waits for messages; leaving waits as long
+_WAIT_SECONDS = 10  # how long a call waits for messages
 _VISIBILITY_SECONDS = 60  # before an unacknowledged message comes again: well over what Kafka is given for its ack
 _BATCHES = 4  # in flight, by channel
 _FIRST_RETRY_SECONDS = 1.0
@@ -101,13 +101,14 @@ class Poller:
     async def _fetch(self) -> Sequence[Mapping[str, Any]]:
         pause = _FIRST_RETRY_SECONDS
         while True:
+            wait = self._wait if self._reached else 0  # to know soon whether it can be reached
             try:
                 answer = await self._account.call(
                     api.notifications,
                     purpose=Purpose.WRITE,
                     channel=self._channel,
                     max_messages=_MESSAGES,
-                    wait_seconds=self._wait if self._reached else 0,  # to know soon whether it can be reached
+                    wait_seconds=wait,
                     visibility_timeout=self._visibility,
                     timeout=self._timeout,
                 )
@@ -123,7 +124,12 @@ class Poller:
                 pause = min(pause * 2, _LONGEST_RETRY_SECONDS)
                 continue
             self._reached = True
-            return answer.body.get("messages") or ()
+            messages = answer.body.get("messages")
+            if isinstance(messages, list) and messages:
+                return [message if isinstance(message, dict) else {} for message in messages]
+            if answer.seconds < min(wait, _FIRST_RETRY_SECONDS):
+                await asyncio.sleep(_FIRST_RETRY_SECONDS)  # it did not wait as it was asked to
+            return ()
 
     async def _handle(self, messages: Sequence[Mapping[str, Any]]) -> None:
         receipts = await asyncio.gather(*(self._take_in(message) for message in messages))
@@ -203,7 +209,9 @@ def _read(message: Mapping[str, Any]) -> _Message:
         encoded = message["signed_payload"].encode("ascii")
         body = base64.b64decode(encoded + b"=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
         receipt = message["receipt_handle"]
-    except (KeyError, AttributeError, UnicodeEncodeError, binascii.Error) as error:
+    except (KeyError, TypeError, AttributeError, UnicodeEncodeError, binascii.Error) as error:
         raise _UnreadableMessageError(repr(error)) from error
+    if not isinstance(receipt, str):
+        raise _UnreadableMessageError("its receipt is no text")
     signature, timestamp = message.get("signature"), message.get("timestamp")
     return _Message(receipt, body, signature and str(signature), timestamp and str(timestamp))

@@ -1,7 +1,7 @@
 """What a complete listing did not show: read again one by one, and taken for gone only then, and never too much of it."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from service.cloudinary.announcer import Told
 from service.cloudinary.reading import BATCH, Reader, Reading
@@ -12,6 +12,8 @@ from service.settings import Settings
 
 # Below that many rows, a share of them says nothing.
 _FEW = 10
+# Assets just listed that are asked for with the unseen ones: an answer without any of them is none.
+_WITNESSES = 3
 
 
 class RefusedError(MediamirrorError):
@@ -20,6 +22,11 @@ class RefusedError(MediamirrorError):
     def __init__(self, *, why: str, findings: Sequence[Finding] = ()) -> None:
         super().__init__(why=why)
         self.findings = findings  # so far
+
+
+class _Gone(NamedTuple):
+    reading: Reading  # of its absence
+    kind: Kind  # of drift
 
 
 class Comparing(Protocol):
@@ -36,7 +43,7 @@ class Comparing(Protocol):
 
 
 class Absence:
-    """Concludes from what a sweep has not seen."""
+    """Concludes from what a sweep has not seen, or only as the placeholder of what was deleted."""
 
     def __init__(self, sweeps: Sweeps, reader: Reader, settings: Settings, accept_missing: int) -> None:
         self._sweeps = sweeps
@@ -50,14 +57,16 @@ class Absence:
         alive = await self._sweeps.alive(progress)
         if not progress.listed and alive > self._accepted:
             raise RefusedError(why=f"the account lists no assets, and the mirror has {alive:,}")
-        most = max(int(self._cap * alive), _FEW, self._accepted)
+        most = max(int(self._cap * alive), _FEW if self._cap else 0, self._accepted)
+        witnesses = await self._sweeps.listed(progress, _WITNESSES)
         findings: list[Finding] = []
-        gone: list[Reading] = []
+        gone: list[_Gone] = []
         after = ""
-        while unseen := await self._sweeps.unseen(progress, self._grace, after, BATCH):
-            after = unseen[-1]
-            deleting = await self._sweeps.under_way(unseen)
-            there, absent = await self._read_again([asset_id for asset_id in unseen if asset_id not in deleting])
+        while unseen := await self._sweeps.unseen(progress, self._grace, after, BATCH - len(witnesses)):
+            after = max(unseen)
+            for asset_id in await self._sweeps.under_way(unseen):
+                del unseen[asset_id]
+            there, absent = await self._read_again(progress, unseen, witnesses, sweep)
             findings += await sweep.compare(progress, there)
             gone += absent
             if len(gone) > most:
@@ -66,37 +75,46 @@ class Absence:
                     f" {self._cap:.0%} (MEDIAMIRROR_RECONCILE_CAP)",
                     findings=[*findings, *await self._found(progress, gone, sweep, announced=False)],
                 )
-        await sweep.announce(progress, Told.MISSING, gone)
+        await sweep.announce(progress, Told.MISSING, [reading for reading, _ in gone])
         progress.missing += len(gone)
         return [*findings, *await self._found(progress, gone, sweep, announced=True)]
 
-    async def _read_again(self, asset_ids: Sequence[str]) -> tuple[list[Reading], list[Reading]]:
-        """Give the readings of those that are there after all, and of those that are not."""
-        rows = await self._sweeps.rows(asset_ids)
+    async def _read_again(
+        self, progress: Progress, unseen: Mapping[str, bool], witnesses: Sequence[str], sweep: Comparing
+    ) -> tuple[list[Reading], list[_Gone]]:
+        """Give the readings of those that are there after all, and what is gone."""
+        rows = await self._sweeps.rows(unseen)
         there: list[Reading] = []
-        absent: list[Reading] = []
-        for asked, found in await self._reader.by_keys(asset_ids):
+        absent: list[_Gone] = []
+        named: list[Reading] = []
+        for asked, found in await self._reader.by_keys(unseen, witnesses):
             for asset_id in asked:
                 reading = found.readings.get(asset_id)
                 if reading is not None and not is_gone(reading):
                     there.append(reading)
+                    named += [reading] if reading.asset_id != asset_id else []
                 elif row := rows.get(asset_id):
                     name = {"public_id": row.public_id, "resource_type": row.resource_type, "type": row.type}
-                    absent.append(Reading({"asset_id": asset_id, **name}, reading.read_at if reading else found.read_at))
-        return there, absent
+                    gone = Reading({"asset_id": asset_id, **name}, reading.read_at if reading else found.read_at)
+                    is_placeholder = reading is not None or unseen[asset_id]
+                    absent.append(_Gone(gone, Kind.TOMBSTONE if is_placeholder else Kind.EXTRA))
+        # whatever they say, from them the mirror learns the id of a row that was only named, and whose it is
+        await sweep.announce(progress, Told.SNAPSHOT, named)
+        progress.published += len(named)
+        return [reading for reading in there if reading not in named], absent
 
-    async def _found(self, progress: Progress, gone: Sequence[Reading], sweep: Comparing, *, announced: bool) -> list[Finding]:
-        causes = await sweep.why(progress, [reading.asset_id for reading in gone])
+    async def _found(self, progress: Progress, gone: Sequence[_Gone], sweep: Comparing, *, announced: bool) -> list[Finding]:
+        causes = await sweep.why(progress, [reading.asset_id for reading, _ in gone])
         return [
             Finding(
                 asset_id=reading.asset_id,
                 resource_type=reading.resource["resource_type"],
                 type=reading.resource["type"],
                 public_id=reading.resource["public_id"],
-                kind=Kind.EXTRA,
-                fields={},
+                kind=kind,
+                fields={"deleted_at": {"mirror": None, "account": reading.read_at}} if kind is Kind.TOMBSTONE else {},
                 cause=causes[reading.asset_id],
                 announced=announced,
             )
-            for reading in gone
+            for reading, kind in gone
         ]

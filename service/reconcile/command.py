@@ -53,7 +53,7 @@ def reconcile(
 ) -> None:
     """List every asset of the account, and repair what the mirror has missed. Exits with 1 unless the sweep came to its end.
 
-    A sweep that was stopped goes on where it stood, if it is begun again in the same way within an hour. It stays within
+    A sweep that was stopped goes on where it stood, if it is begun again in the same way within two hours. It stays within
     reconciliation's share of the Admin API's hourly calls, and waits for the next hour when that is used up.
     """
     if unknown := sorted(set(types or ()) - set(RESOURCE_TYPES)):
@@ -104,7 +104,7 @@ async def _reconcile(
                         report = await sweep.run()
                     finally:
                         showing.cancel()
-                        await asyncio.wait([showing])
+                        await asyncio.gather(showing, return_exceptions=True)  # what is shown is not worth an error
                 reports.append(report)
                 _print(report, as_json=as_json)
 

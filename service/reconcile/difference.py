@@ -43,6 +43,8 @@ class Difference:
 
 def is_gone(reading: Reading) -> bool:
     """Tell whether a reading says that the asset was deleted: what has a backup is still listed, as a placeholder."""
+    if not reading.resource.get("placeholder"):
+        return False  # as of nearly all, without reading it whole
     change = _change(reading, reading.read_at)
     return change is not None and Group.GONE in change.wholes
 
@@ -90,10 +92,17 @@ def _kind(row: Asset, merged: Merged) -> Kind | None:
 
 def _only_completes(row: Asset, merged: Merged) -> bool:
     """Tell whether the reading only says more of the same content, such as when it was uploaded."""
-    if not set(merged.changed) <= {Group.CONTENT, Group.DETAILS}:
+    if not set(merged.changed) <= {Group.CONTENT, Group.DETAILS, Group.MODERATION}:
+        return False
+    if _verdicts(row) != _verdicts(merged.asset):
         return False
     kept = all(getattr(row, name) in (None, getattr(merged.asset, name)) for name in COLUMNS[Group.CONTENT])
     return kept and all(name in merged.asset.details and merged.asset.details[name] == row.details[name] for name in row.details)
+
+
+def _verdicts(asset: Asset) -> dict[str, object]:
+    """Give the moderations by kind; a reading tells of each in other words than the notification of it does."""
+    return {kind: one.get("status") if isinstance(one, Mapping) else one for kind, one in asset.moderation.items()}
 
 
 def _change(reading: Reading, at: datetime) -> Change | None:

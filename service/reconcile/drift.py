@@ -8,11 +8,13 @@ import asyncpg
 from service.database import Pool
 from service.errors import MediamirrorError
 from service.reconcile.difference import Kind
+from service.reconcile.sweeps import RESOURCE_TYPES
 from service.sql import query
 from service.telemetry import Metrics
 
 NOT_LOGGED = "no notification logged"
 BYPASSED = "bypassed: another notification URL"
+ASKED = "told of, but not what it is: the question is not answered yet"
 
 
 class NoSweepError(MediamirrorError):
@@ -31,6 +33,7 @@ async def causes(pool: Pool, cloud: str, asset_ids: Collection[str]) -> dict[str
     """Give the likely cause of each asset's drift, from its lines in the sync log, which go back as far as that is kept.
 
     * A notification of it failed, and no reading has come since: that one.
+    * One has told that something changed, but not what, and the account was not asked yet.
     * Notifications of it are logged, but none that told of this: deliveries of the asset do arrive, so the one that is missing
       was most likely sent elsewhere, by a call (or an upload preset) with a notification URL of its own. One that was lost on
       the way looks the same.
@@ -42,6 +45,8 @@ async def causes(pool: Pool, cloud: str, asset_ids: Collection[str]) -> dict[str
     told = {
         row["asset_id"]: f"a notification failed: {row['failure']}"
         if row["failure"] is not None
+        else ASKED
+        if row["asked"]
         else BYPASSED
         if row["notifications"]
         else NOT_LOGGED
@@ -61,8 +66,8 @@ async def read_drift(pool: Pool, cloud: str | None, sweep: int | None) -> list[D
 
 
 async def measure(pool: Pool, metrics: Metrics) -> None:
-    """Set the metrics of drift to what the last complete sweep of each cloud has found."""
-    rows = await pool.fetch(query("reconciliation", "last_complete"))
+    """Set the metrics of drift to what the last complete sweep of the whole of each cloud has found."""
+    rows = await pool.fetch(query("reconciliation", "last_complete"), len(RESOURCE_TYPES))
     found: dict[str, dict[str, int]] = {}
     for row in rows:
         metrics.swept_at.labels(row["cloud"]).set(row["finished_at"].timestamp())

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -22,16 +23,27 @@ class SweepMeter:
         self._progress = progress
         self._task = progress.add_task(f"sweeping {cloud}", total=expected or None, calls=0, left="?")
         self._in_lines = in_lines
-        self._told_at = time.monotonic()
+        self._told_at = self._began = time.monotonic()
+        self._first: int | None = None  # listed before
 
     def advance(self, sweep: SweepProgress, calls_left: int) -> None:
         """Show how a sweep stands; `calls_left`: of what reconciliation may take in this hour."""
         total = max(self._expected, sweep.listed) or None
+        if self._first is None:
+            self._first, self._began = sweep.listed, time.monotonic()
         self._progress.update(self._task, completed=sweep.listed, total=total, calls=sweep.calls, left=calls_left)
         if self._in_lines and time.monotonic() - self._told_at >= _LINE_SECONDS:
+            of = f" of about {self._expected:,}" if sweep.listed <= self._expected else ""
             self._say(
-                f"{sweep.listed:,} of about {total or 0:,} listed, {sweep.calls:,} calls used, {calls_left:,} left in this hour"
+                f"{sweep.listed:,}{of} listed, {sweep.calls:,} calls used, {calls_left:,} left in this hour"
+                f"{self._to_go(sweep.listed, total or 0)}"
             )
+
+    def _to_go(self, listed: int, total: int) -> str:
+        done = listed - (self._first or 0)
+        if not done or total <= listed:
+            return ""
+        return f", {timedelta(seconds=round((total - listed) * (time.monotonic() - self._began) / done))} to go"
 
     def waiting(self, why: str, seconds: float) -> None:
         """Say that a call waits, and why."""

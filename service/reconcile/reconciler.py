@@ -1,6 +1,7 @@
 """The reconciler: answers the mirror's questions, and sweeps each account now and then."""
 
 import asyncio
+import time
 from collections.abc import Mapping
 
 import structlog
@@ -8,7 +9,7 @@ from aiohttp import web
 
 from service.cloudinary.announcer import Announcer
 from service.cloudinary.client import Account, accounts
-from service.cloudinary.errors import CloudinaryError, NoDateError
+from service.cloudinary.errors import CloudinaryError
 from service.database import DatabaseUnreachableError, Pool, connect, require_schema
 from service.health import Health
 from service.http import serve
@@ -27,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 _LEADER_SECONDS = 1.0
 _RESTART_SECONDS = 0.5
+_LONGEST_RESTART_SECONDS = 10.0
+_FAILED_SECONDS = 60.0  # after a fault of ours, which may cost calls each time
 _POLL_SECONDS = 2.0  # for questions
 _LOOK_SECONDS = 30.0  # for a sweep that is due
 _AGAIN_SECONDS = 600.0  # after a sweep that broke off
@@ -66,12 +69,21 @@ class Reconciler:
             return False
 
     async def _serve(self, account: Account) -> None:
+        patience = _RESTART_SECONDS
         while True:
+            failed = False
+            began = time.monotonic()
             try:
                 await self._lead(account)
             except* _AWAY as errors:
-                log.error("reconciler starts anew", cloud=account.name, reason=str(errors.exceptions[0]) or repr(errors))
-            await asyncio.sleep(_RESTART_SECONDS)
+                log.error("reconciler starts anew", cloud=account.name, reason=_reason(errors))
+            except* Exception as errors:
+                # in what this cloud shows; it is not to stop the others
+                failed = True
+                log.exception("reconciler failed, and starts anew", cloud=account.name, reason=_reason(errors))
+            has_led = time.monotonic() - began > _LONGEST_RESTART_SECONDS
+            patience = _RESTART_SECONDS if has_led else min(patience * 2, _LONGEST_RESTART_SECONDS)
+            await asyncio.sleep(_FAILED_SECONDS if failed else patience)
 
     async def _lead(self, account: Account) -> None:
         async with locked(self._pool, f"media_reconciler {account.name}", try_every=_LEADER_SECONDS) as lock:
@@ -93,7 +105,7 @@ class Reconciler:
             try:
                 answered = await refetcher.turn()
                 patience = _POLL_SECONDS
-            except (CloudinaryError, NoDateError, NotDurableError) as error:
+            except (CloudinaryError, NotDurableError) as error:
                 log.error("questions stay unanswered", cloud=account.name, reason=str(error) or repr(error))
                 answered = 0
                 patience = min(patience * 2, _MOST_PATIENT_SECONDS)
@@ -117,6 +129,13 @@ class Reconciler:
             return False
         about = (account.name, every, min(every, _AGAIN_SECONDS), len(RESOURCE_TYPES))
         return bool(await self._pool.fetchval(query("reconciliation", "is_due"), *about))
+
+
+def _reason(errors: BaseExceptionGroup[BaseException]) -> str:
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error) or repr(error)
 
 
 async def run_reconciler(settings: Settings, metrics: Metrics) -> None:

@@ -1,13 +1,14 @@
 """Answers to the mirror's questions: readings of the assets of which no notification tells all."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 
 import structlog
 
 from service.cloudinary.announcer import Announcer, Told
 from service.cloudinary.client import Account
-from service.cloudinary.reading import BATCH, Found, Reader
+from service.cloudinary.reading import BATCH, Found, Reader, batches
 from service.database import Pool
 from service.reconcile.difference import is_gone
 from service.reconcile.sweep import SETTLING_SECONDS
@@ -17,6 +18,8 @@ from service.telemetry import Metrics
 log = structlog.get_logger(__name__)
 
 _BY = "refetch"
+# Assets that are asked for as well, when nothing of a batch is there: an answer that has none of them either is none.
+_WITNESSES = 3
 
 
 class Refetcher:
@@ -44,7 +47,7 @@ class Refetcher:
         if not rows:
             return 0
         asked: dict[str, datetime] = {row["asset_id"]: row["requested_at"] for row in rows}
-        for keys, found in await Reader(self._account).by_keys(asked):
+        for keys, found in await self._read(list(asked)):
             told = await asyncio.gather(*(self._answer(key, found) for key in keys), return_exceptions=True)
             for one in told:
                 if isinstance(one, BaseException):
@@ -54,6 +57,20 @@ class Refetcher:
                 self._metrics.refetches.labels(cloud, kind).inc(told.count(kind))
             log.info("questions answered", cloud=cloud, snapshots=told.count(Told.SNAPSHOT), missing=told.count(Told.MISSING))
         return len(rows)
+
+    async def _read(self, keys: Sequence[str]) -> list[tuple[Sequence[str], Found]]:
+        reader = Reader(self._account)
+        answers: list[tuple[Sequence[str], Found]] = []
+        for asked, found in await reader.by_keys(keys):
+            about = (self._account.name, asked, _WITNESSES)
+            doubtful = not found.readings and asked[0].count("/") <= 1
+            rows = await self._pool.fetch(query("reconciliation", "alive_besides"), *about) if doubtful else ()
+            witnesses = [row["asset_id"] for row in rows]
+            if witnesses:
+                answers += [(part, await reader.by_ids(part, witnesses)) for part in batches(asked, BATCH - _WITNESSES)]
+            else:
+                answers.append((asked, found))
+        return answers
 
     async def _answer(self, key: str, found: Found) -> Told:
         reading = found.readings.get(key)

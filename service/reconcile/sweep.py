@@ -10,13 +10,13 @@ import structlog
 from schemas.asset import Asset
 from service.cloudinary.announcer import Announcer, Told
 from service.cloudinary.client import Account
-from service.cloudinary.errors import BadRequestError, CloudinaryError, NoDateError, NotFoundError
-from service.cloudinary.reading import Listing, Page, Reader, Reading
+from service.cloudinary.errors import BadRequestError, CloudinaryError, NotFoundError, UnavailableError
+from service.cloudinary.reading import BATCH, Listing, Page, Reader, Reading, batches
 from service.database import Connection, Pool
 from service.errors import MediamirrorError
 from service.publisher import NotDurableError
 from service.reconcile.absence import Absence, RefusedError
-from service.reconcile.difference import Kind, difference
+from service.reconcile.difference import Kind, difference, is_gone
 from service.reconcile.drift import causes
 from service.reconcile.sweeps import Finding, Progress, Scope, Sweeps, locked
 from service.settings import Settings
@@ -29,6 +29,8 @@ Observer: TypeAlias = Callable[[Progress], None]
 # Of an account, when a prefix needs a delivery type to be listed; those that the mirror knows besides are listed, too.
 _DELIVERY_TYPES = frozenset({"upload", "private", "authenticated"})
 _BY = "reconcile"
+# Assets of which the details show restrictions that the listing did not: after so many, it is known not to tell of any.
+_UNTOLD = 10
 
 # By Cloudinary's clock, a reading may lie up to two seconds before the moment at which it was really made: its `Date` and the
 # reading's clock are whole seconds. So much later, whatever happened before the sweep is older than the sweep's readings.
@@ -81,9 +83,11 @@ class Sweep:
         self._settling = settling
         self._sweeps = Sweeps(pool, account.name)
         self._reader = Reader(account)
+        self._begun_anew: set[Listing] = set()
+        self._untold = 0  # restrictions
 
     async def run(self) -> Report:
-        """Sweep, or go on with a sweep that was stopped within the last hour; raises `SweepUnderWayError`.
+        """Sweep, or go on with a sweep that was stopped within the last two hours; raises `SweepUnderWayError`.
 
         When Cloudinary or Kafka fails, the sweep is broken, and the next one goes on where it stood.
         """
@@ -110,18 +114,23 @@ class Sweep:
                 progress.cursor = page.cursor
                 progress.at += page.cursor is None
                 progress.calls = calls + self._reader.calls
-                seen = [reading.asset_id for reading in page.readings]
-                await self._sweeps.step(progress, seen, await self.compare(progress, page.readings))
+                placeholder = {reading.asset_id: False for reading in page.readings}
+                placeholder |= {reading.asset_id: True for reading in page.readings if is_gone(reading)}
+                # what counts as deleted goes with the rest that does, in the end
+                there = [reading for reading in page.readings if not placeholder[reading.asset_id]]
+                await self._sweeps.step(progress, placeholder, await self.compare(progress, there))
                 self._observe(progress)
             absence = Absence(self._sweeps, self._reader, self._settings, self._accept_missing)
             findings = await absence.conclude(progress, self)
             progress.calls = calls + self._reader.calls
-            await self._sweeps.step(progress, (), findings)
+            await self._sweeps.step(progress, {}, findings)
             self._observe(progress)
         except RefusedError as refused:
-            await self._sweeps.step(progress, (), refused.findings)
+            await self._sweeps.step(progress, {}, refused.findings)
             return "refused", str(refused)
-        except (CloudinaryError, NoDateError, NotDurableError, LockLostError) as error:
+        except NotDurableError as error:
+            return "broken", f"Kafka did not take a reading: {error.reason}"
+        except (CloudinaryError, LockLostError) as error:
             return "broken", str(error) or repr(error)
         finally:
             progress.calls = calls + self._reader.calls
@@ -158,11 +167,12 @@ class Sweep:
         """Put readings on the log, unless it is a dry run; returns when Kafka has all of them."""
         if self._scope.dry_run:
             return
-        announcing = (self._announcer.announce(self._account, told, one.resource, one.read_at, _BY) for one in readings)
-        results = await asyncio.gather(*announcing, return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
+        for batch in batches(readings, BATCH):
+            announcing = (self._announcer.announce(self._account, told, one.resource, one.read_at, _BY) for one in batch)
+            results = await asyncio.gather(*announcing, return_exceptions=True)
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
         log.debug("readings announced", cloud=progress.cloud, kind=told, readings=len(readings))
 
     async def why(self, progress: Progress, asset_ids: Sequence[str]) -> dict[str, str]:
@@ -176,23 +186,30 @@ class Sweep:
         """
         if row is None or not row.access_control or "access_control" in reading.resource or row.deleted_at is not None:
             return reading
+        if self._untold >= _UNTOLD:
+            return reading
         whole = await self._reader.whole(reading.asset_id)
         if whole is None:
             return reading
         rules = whole.resource.get("access_control") or []
+        self._untold += bool(rules)
         # of the details no more than that: they say more of an asset than listings, and would always differ
         return Reading({**reading.resource, "access_control": rules}, reading.read_at)
 
     async def _next_page(self, progress: Progress) -> Page:
         listing = progress.listings[progress.at]
         try:
-            return await self._reader.page(listing, self._scope.prefix, progress.cursor)
+            page = await self._reader.page(listing, self._scope.prefix, progress.cursor)
         except (BadRequestError, NotFoundError) as error:
-            if progress.cursor is None:
+            if progress.cursor is None or listing in self._begun_anew:
                 raise
+            self._begun_anew.add(listing)
             log.warning("cursor expired, the listing begins anew", cloud=progress.cloud, listing=listing, reason=error.said)
             progress.cursor = None
-            return await self._reader.page(listing, self._scope.prefix, None)
+            page = await self._reader.page(listing, self._scope.prefix, None)
+        if page.cursor is not None and page.cursor == progress.cursor:
+            raise UnavailableError(said="a cursor that leads to itself", cloud=progress.cloud, function="resources")
+        return page
 
     async def _listings(self) -> list[Listing]:
         """Give the listings that make up the scope; those below a prefix need a delivery type."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,10 @@ from service.sql import query
 
 RESOURCE_TYPES = ("image", "video", "raw")
 
-# An unfinished sweep goes on for so long: its cursors expire, and what it saw becomes too old to conclude from.
-_RESUMABLE_SECONDS = 3600.0
+# An unfinished sweep goes on for so long: its cursors expire. Longer than the hour that it may have waited for calls.
+_RESUMABLE_SECONDS = 7200.0
 _KEPT_DAYS = 90
+_UNLOCK_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +97,11 @@ class Sweeps:
         await self._pool.execute(query("reconciliation", "abandon"), self._cloud, row["id"])
         return _progress_of(row, scope, resumed=resumed)
 
-    async def step(self, progress: Progress, seen: Collection[str], findings: Collection[Finding]) -> None:
-        """Note what a page has brought, and where to go on: together, or nothing."""
+    async def step(self, progress: Progress, seen: Mapping[str, bool], findings: Collection[Finding]) -> None:
+        """Note what a page has brought, and where to go on: together, or nothing. `seen`: asset id -> only its placeholder."""
         async with self._pool.acquire() as connection, connection.transaction():
             if seen:
-                await connection.execute(query("reconciliation", "see"), progress.id, list(seen))
+                await connection.execute(query("reconciliation", "see"), progress.id, list(seen), list(seen.values()))
             if findings:
                 await connection.execute(query("reconciliation", "find"), *_columns(progress, findings))
             await connection.execute(
@@ -140,10 +141,19 @@ class Sweeps:
         """Count the live rows that a sweep would have to list."""
         return int(await self._pool.fetchval(query("reconciliation", "alive"), *self._scope(progress)))
 
-    async def unseen(self, progress: Progress, grace: float, after: str, limit: int) -> list[str]:
-        """Give `limit` of the live rows after an id that were not listed, and at rest since `grace` seconds before it began."""
+    async def unseen(self, progress: Progress, grace: float, after: str, limit: int) -> dict[str, bool]:
+        """Give `limit` of the live rows after an id of which the sweep has listed nothing but a placeholder, or nothing at all.
+
+        Asset id -> whether a placeholder was listed. The others were at rest since `grace` seconds before it began.
+        """
         arguments = (*self._scope(progress), progress.id, grace, after, limit)
-        return [row["asset_id"] for row in await self._pool.fetch(query("reconciliation", "unseen"), *arguments)]
+        rows = await self._pool.fetch(query("reconciliation", "unseen"), *arguments)
+        return {row["asset_id"]: row["placeholder"] for row in rows}
+
+    async def listed(self, progress: Progress, limit: int) -> list[str]:
+        """Give some assets that the sweep has listed, and that are alive in the mirror."""
+        rows = await self._pool.fetch(query("reconciliation", "listed"), progress.id, limit, self._cloud)
+        return [row["asset_id"] for row in rows]
 
     async def under_way(self, asset_ids: Collection[str]) -> set[str]:
         """Give those of the assets that we are deleting."""
@@ -175,8 +185,12 @@ async def locked(pool: Pool, name: str, *, try_every: float | None = None) -> As
                 await asyncio.sleep(try_every)
             yield connection if ours else None
         finally:
-            # the lock ends with the connection, which must not serve anybody else
-            connection.terminate()
+            # the lock ends with the connection, which must not serve anybody else, but only once PostgreSQL has noticed
+            try:
+                with suppress(Exception):
+                    await connection.execute(query("reconciliation", "unlock"), timeout=_UNLOCK_SECONDS)
+            finally:
+                connection.terminate()
 
 
 def _progress_of(row: asyncpg.Record, scope: Scope, *, resumed: bool) -> Progress:

@@ -64,6 +64,8 @@ def _verdict_in_words(verdict: Verdict) -> str:
     words += f"{verdict.found:,} differences" if verdict.found else "the mirror equals the log"
     if verdict.in_flight:
         words += f"; {verdict.in_flight:,} notifications are still in flight, and were left out"
+    if verdict.deleted:
+        words += f"; {verdict.deleted:,} rows were deleted by SQL, and were left out"
     for partition, offset in sorted(verdict.begins.items()):
         words += f"\npartition {partition} of the log begins at {offset:,}: what came before can't be proven"
     return words

@@ -8,7 +8,7 @@ from schemas.clock import latest_time
 from schemas.event import Cause, MediaEvent, asset_event, purge_event
 from service.database import Connection, Pool
 from service.mirror.store import take_purged, write_events, write_rows
-from service.replay.compare import Difference, differences
+from service.replay.compare import Difference, deleted_by_sql, differences
 from service.replay.published import Published, read_published
 from service.replay.scratch import Progress, applied_offsets, scratch
 from service.settings import Settings
@@ -34,8 +34,8 @@ async def rebuild(
 ) -> Rebuilt:
     """Fold the log aside while the mirror works; then, while it waits, catch up, and put right each row that differs.
 
-    A row that is right keeps its revision, and nobody is told. One that is put right goes one revision up and sends its event.
-    All or nothing: an error leaves everything as it was. Tables that were dropped are made again.
+    A row that is right keeps its revision, and nobody is told; one that was deleted by SQL stays away. One that is put right goes
+    one revision up and sends its event. All or nothing: an error leaves everything as it was. Lost tables are made again.
     """
     rebuilt = Rebuilt()
 
@@ -55,7 +55,7 @@ async def rebuild(
             await other.fold(await applied_offsets(ours, other), count)
             async with other.pool.acquire() as theirs, theirs.transaction():
                 repair = _Repair(settings, ours, theirs, rebuilt)
-                async for chunk in _chunks(differences(ours, theirs)):
+                async for chunk in _chunks(differences(ours, theirs, await deleted_by_sql(ours))):
                     for difference in chunk:
                         tell(difference)
                     await repair.put_right(chunk)
@@ -97,7 +97,8 @@ class _Repair:
         events: list[MediaEvent] = []
         for key, asset in right.items():
             before = wrong.get(key)
-            after, is_news = self._next(asset, before) if before else await self._revived(asset, purged.get(key, 0))
+            gone = purged[key].revision if key in purged else 0
+            after, is_news = self._next(asset, before) if before else await self._revived(asset, gone)
             assets.append(after)
             if is_news:
                 events.append(asset_event(before, after, Group, latest_time(after.clocks.values()), self._cause))

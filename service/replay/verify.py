@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from service.database import Pool
 from service.errors import MediamirrorError
 from service.kafka import partition_bounds
-from service.replay.compare import Difference, differences
+from service.replay.compare import Difference, deleted_by_sql, differences
 from service.replay.scratch import Progress, applied_offsets, scratch
 from service.settings import Settings
 from service.sql import query
@@ -23,6 +23,7 @@ class Verdict:
     read: int = 0  # notifications
     in_flight: int = 0  # on the log, but not applied yet: no difference
     begins: dict[int, int] = field(default_factory=dict)  # partitions whose first records retention has removed
+    deleted: int = 0  # rows deleted by SQL: no difference
     found: int = 0
 
 
@@ -53,7 +54,9 @@ async def verify(
                 raise LostTablesError(table="media_assets")
             await other.fold(at, count)
             async with other.pool.acquire() as theirs, theirs.transaction():
-                async for difference in differences(ours, theirs):
+                deleted = await deleted_by_sql(ours)
+                verdict.deleted = len(deleted)
+                async for difference in differences(ours, theirs, deleted):
                     verdict.found += 1
                     tell(difference)
     bounds = await partition_bounds(settings, settings.notifications_topic)

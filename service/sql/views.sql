@@ -8,3 +8,5 @@ ORDER BY cloud, resource_type, type, public_id, clocks ->> 'name' COLLATE "C" DE
 -- media_assets_deleted: a trigger is lost with its table, too.
 CREATE OR REPLACE TRIGGER media_assets_deleted AFTER DELETE ON media_assets REFERENCING OLD TABLE AS deleted
 FOR EACH STATEMENT EXECUTE FUNCTION media_assets_deleted();
+CREATE OR REPLACE TRIGGER media_assets_truncated BEFORE TRUNCATE ON media_assets
+FOR EACH STATEMENT EXECUTE FUNCTION media_assets_truncated();

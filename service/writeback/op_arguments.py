@@ -6,6 +6,8 @@ import orjson
 
 from service.errors import MediamirrorError
 
+BIGINT_MAX = 2**63 - 1  # PostgreSQL's
+
 
 class UnusableArgumentError(MediamirrorError):
     """{argument} can't be used: {reason}."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,13 +15,13 @@ import typer
 
 from schemas.asset import AssetName
 from service import supervisor
-from service.database import Pool, connect, require_schema
+from service.database import Pool, connect, reachable, require_schema
 from service.errors import MediamirrorError
 from service.options import DATA_DIR, DataDir, Json, command_settings
 from service.printing import print_json
 from service.settings import Settings
 from service.sql import query
-from service.writeback.op_arguments import UnusableArgumentError, access_control_of, filled, list_or_text, pairs_of
+from service.writeback.op_arguments import BIGINT_MAX, UnusableArgumentError, access_control_of, filled, list_or_text, pairs_of
 from service.writeback.operations import Kind, Origin, Request, Status
 from service.writeback.store import enqueue
 
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 
 _WAIT_SECONDS = 0.1
+_PATIENCE_SECONDS = 5.0
 
 
 class NoSuchAssetError(MediamirrorError):
@@ -53,7 +55,9 @@ class ResourceType(StrEnum):
 
 Asset = Annotated[str, typer.Argument(metavar="ASSET", help="Asset id, or public id as the mirror knows it.")]
 Cloud = Annotated[str | None, typer.Option(help="The cloud, when several know it.")]
-IfVersion = Annotated[int | None, typer.Option(min=0, metavar="V", help="Only if its content is still of this version.")]
+IfVersion = Annotated[
+    int | None, typer.Option(min=0, max=BIGINT_MAX, metavar="V", help="Only if its content is still of this version.")
+]
 Wait = Annotated[bool, typer.Option("--wait", help="Until it is done; exits with 1 if it was not.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 
@@ -285,13 +289,15 @@ async def _ask(settings: Settings, requests: Sequence[Request], *, wait: bool, d
             _say(None, request, "would be queued", as_json=as_json)
         return
     async with connect(settings, size=1) as pool:
-        await require_schema(pool)
-        ids = await enqueue(pool, requests, Origin.CLI)
+        with reachable():
+            await require_schema(pool)
+            ids = await enqueue(pool, requests, Origin.CLI)
         if not wait:
             for id_, request in zip(ids, requests, strict=True):
                 _say(id_, request, Status.PENDING, as_json=as_json)
             return
-        ended = [await _ended(pool, id_) for id_ in ids]
+        with reachable():
+            ended = [await _ended(pool, id_) for id_ in ids]
     for (status, error), id_, request in zip(ended, ids, requests, strict=True):
         _say(id_, request, status, error, as_json=as_json)
     if any(status is not Status.COMPLETED for status, _ in ended):
@@ -299,11 +305,17 @@ async def _ask(settings: Settings, requests: Sequence[Request], *, wait: bool, d
 
 
 async def _ended(pool: Pool, id_: int) -> tuple[Status, str | None]:
+    """Wait until an operation has come to its end; says so if nobody takes it up."""
+    said, deadline = False, time.monotonic() + _PATIENCE_SECONDS
     while True:
         (row,) = await pool.fetch(query("operations", "list"), None, None, None, None, [id_], 1)
         status = Status(row["status"])
         if status.is_final:
             return status, row["error"]
+        if not said and row["status"] == Status.PENDING and time.monotonic() > deadline:
+            said = True
+            why = row["error"] or f"is `mediamirror writeback` running, with the keys of {row['cloud']}? It goes on waiting"
+            sys.stderr.write(f"operation {id_} is still pending after {row['attempts']} tries: {why}\n")
         await asyncio.sleep(_WAIT_SECONDS)
 
 

@@ -17,13 +17,14 @@ from service.publisher import Publisher
 from service.settings import Settings
 from service.sql import query
 from service.telemetry import Metrics
-from service.writeback.operations import Kind, Settled, Status
+from service.writeback.op_arguments import BIGINT_MAX
+from service.writeback.operations import Kind, Origin, Settled, Status
 from service.writeback.store import cancel
 from service.writeback.writeback import Writeback
 
 app = typer.Typer(help="The queue of what is to be done at Cloudinary.", no_args_is_help=True)
 
-Ids = Annotated[list[int] | None, typer.Argument(metavar="ID…", help="Which, as `list` prints them.")]
+Ids = Annotated[list[int] | None, typer.Argument(max=BIGINT_MAX, metavar="ID…", help="Which, as `list` prints them.")]
 Cloud = Annotated[str | None, typer.Option(help="Only this cloud.")]
 COLUMNS = ("id", "created_at", "cloud", "kind", "public_id", "asset_id", "origin", "status", "attempts", "confirmed_at", "error")
 
@@ -99,16 +100,17 @@ def cancel_command(
     ids: Ids = None,
     *,
     asset: Annotated[str | None, typer.Option(help="All that wait of this asset id or public id.")] = None,
+    by_sql: Annotated[bool, typer.Option("--sql", help="All deletions by SQL that wait.")] = False,
     cloud: Cloud = None,
     data_dir: DataDir = DATA_DIR,
     json: Json = False,
 ) -> None:
     """Cancel operations that wait. A row that was deleted by SQL comes back: the account is asked about it."""
-    if bool(ids) == bool(asset):
-        raise WhichOperationsError(instead="those of an asset with --asset")
+    if sum(map(bool, (ids, asset, by_sql))) != 1:
+        raise WhichOperationsError(instead="those of an asset with --asset, or all deletions by SQL with --sql")
 
     async def undo(pool: Pool) -> None:
-        rows = await cancel(pool, ids or None, asset, cloud)
+        rows = await cancel(pool, ids or None, asset, cloud, Origin.SQL if by_sql else None)
         if not rows:
             raise NoneOfThemError(done="cancelled", reason="only those can be that wait")
         told = [dict(row) | {"status": Status.CANCELLED} for row in rows]

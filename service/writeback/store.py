@@ -73,6 +73,12 @@ class OperationStore:
         """End it well. Raises `LostClaimError`."""
         return await self._finish(operation, Status.COMPLETED, None, result, asset_id)
 
+    async def complete_all(self, operations: Sequence[Operation]) -> list[Settled]:
+        """End them well; gives those that are still ours."""
+        rows = await self._pool.fetch(query("operations", "complete"), *_claims(operations))
+        ours = {row["id"] for row in rows}
+        return [Settled(operation, Status.COMPLETED) for operation in operations if operation.id in ours]
+
     async def fail(self, operation: Operation, error: str, result: Mapping[str, Any] | None = None) -> Settled:
         """End it with a reason. Raises `LostClaimError`."""
         return await self._finish(operation, Status.FAILED, error, result, None)
@@ -150,11 +156,15 @@ async def enqueue(connection: Connection | Pool, requests: Sequence[Request], or
 
 
 async def cancel(
-    pool: Pool, ids: Sequence[int] | None, asset: str | None = None, cloud: str | None = None
+    pool: Pool,
+    ids: Sequence[int] | None,
+    asset: str | None = None,
+    cloud: str | None = None,
+    origin: Origin | None = None,
 ) -> Sequence[asyncpg.Record]:
     """Cancel operations that still wait; gives them. Rows that were deleted by SQL come back: the account is asked about them."""
     async with pool.acquire() as connection, connection.transaction():
-        rows = await connection.fetch(query("operations", "cancel"), ids, asset, cloud)
+        rows = await connection.fetch(query("operations", "cancel"), ids, asset, cloud, origin)
         keys = sorted({(row["cloud"], row["asset_id"]) for row in rows if row["origin"] == Origin.SQL})
         if keys:
             asked = [(*key, "its deletion was cancelled") for key in keys]

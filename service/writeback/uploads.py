@@ -130,6 +130,9 @@ class Uploads:
             return await self._store.fail(operation, _taken(operation))
         if error.passing:
             return await self._begin_again(operation, str(error), undo=begun)
+        if operation.result.get("unsure_until"):
+            # an earlier try, of which we know nothing, may have brought it there
+            return await self._begin_undo(operation, str(error))
         return await self._store.fail(operation, str(error), {"unsure_until": None})
 
     async def _begin_again(self, operation: Operation, error: str, *, undo: bool = True) -> Settled:

@@ -102,6 +102,10 @@ class Writeback:
             except (*OUTAGES, DatabaseUnreachableError) as error:
                 log.error("operations wait for postgresql", cloud=cloud, reason=str(error) or repr(error))
                 pause = _OUTAGE_SECONDS
+            except Exception:
+                # in what this cloud's operations show; it is not to stop the others, nor the roles beside
+                log.exception("operations wait, the write-back failed", cloud=cloud)
+                pause = _REFUSED_SECONDS
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await wake.wait()

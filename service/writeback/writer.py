@@ -17,14 +17,13 @@ from service.cloudinary.errors import (
     RateLimitedError,
 )
 from service.cloudinary.reading import Found, Reader
-from service.writeback.effects import Call, calls, is_done, objection
+from service.writeback.effects import Call, calls, is_done, is_there, objection
 from service.writeback.operations import Kind, Operation, Settled
 from service.writeback.store import LostClaimError, OperationStore
 
 log = structlog.get_logger(__name__)
 
 LIMIT = 100  # the most assets that can be asked about at once
-_WORTH_A_BATCH = 5  # destroys; each call for many is one of the Admin API's hourly ones
 
 
 class Writer:
@@ -48,23 +47,24 @@ class Writer:
         if not operations:
             return []
         async with self._store.held(operations):
-            return await _Batch(self._account, self._store, operations).run(self._reader)
+            return await _Batch(self._account, self._store, self._reader, operations).run()
 
 
 class _Batch:
-    def __init__(self, account: Account, store: OperationStore, operations: Sequence[Operation]) -> None:
+    def __init__(self, account: Account, store: OperationStore, reader: Reader, operations: Sequence[Operation]) -> None:
         self._account = account
         self._store = store
+        self._reader = reader
         self._open = {operation.id: operation for operation in operations}
         self._settled: list[Settled] = []
         self._refused: CredentialsError | None = None
 
-    async def run(self, reader: Reader) -> list[Settled]:
-        todo = await self._look(reader)
+    async def run(self) -> list[Settled]:
+        todo = await self._look()
         destroys = [self._open[id_] for id_ in todo if self._open[id_].kind is Kind.DESTROY and self._open[id_].known_id]
-        if len(destroys) >= _WORTH_A_BATCH:
-            for operation in destroys:
-                del todo[operation.id]
+        for operation in destroys:
+            del todo[operation.id]
+        if destroys:
             await self._destroy(destroys)
         while todo:
             await self._round({id_: rest[0] for id_, rest in todo.items()})
@@ -80,36 +80,46 @@ class _Batch:
             raise self._refused
         return self._settled
 
-    async def _look(self, reader: Reader) -> dict[int, Sequence[Call]]:
+    async def _look(self) -> dict[int, Sequence[Call]]:
         """Read what is there, and settle what needs no call; gives the calls of the others."""
-        try:
-            looked = await reader.by_keys({operation.asset_id or "" for operation in self._open.values()})
-        except CloudinaryError as error:
-            await self._all_failed(list(self._open), error)
-            return {}
-        found: dict[str, tuple[Mapping[str, Any] | None, Found]] = {}
-        for keys, those in looked:
-            for key in keys:
-                reading = those.readings.get(key)
-                found[key] = (reading.resource if reading else None, those)
+        found = await self._read(list(self._open))
         if found:
             ours = await self._store.start(list(self._open.values()), min(those.read_at for _, those in found.values()))
             self._open = {id_: operation for id_, operation in self._open.items() if id_ in ours}
         todo: dict[int, Sequence[Call]] = {}
+        done: list[int] = []
         for id_, operation in list(self._open.items()):
             resource, _ = found[operation.asset_id or ""]
             if is_done(operation, resource) and (resource is None or objection(operation, resource) is None):
-                await self._settle(id_, None)
+                done.append(id_)
             elif reason := objection(operation, resource):
                 await self._settle(id_, reason)
             elif self._store.is_beyond(operation):
                 await self._settle(id_, f"given up: {operation.attempts - 1} workers have crashed over it")
             elif resource is not None:
                 todo[id_] = calls(operation, resource)
+        await self._complete(done)
         return todo
 
+    async def _read(self, ids: Sequence[int]) -> dict[str, tuple[Mapping[str, Any] | None, Found]]:
+        """Read what is there of these operations' assets, by key. What can't be read fails, and no other with it."""
+        try:
+            looked = await self._reader.by_keys({self._open[id_].asset_id or "" for id_ in ids})
+        except CloudinaryError as error:
+            if len(ids) == 1 or error.passing or isinstance(error, CredentialsError):
+                await self._all_failed(ids, error)
+                return {}
+            half = len(ids) // 2
+            return await self._read(ids[:half]) | await self._read(ids[half:])
+        found: dict[str, tuple[Mapping[str, Any] | None, Found]] = {}
+        for keys, those in looked:
+            for key in keys:
+                reading = those.readings.get(key)
+                found[key] = (reading.resource if reading else None, those)
+        return found
+
     async def _destroy(self, operations: Sequence[Operation]) -> None:
-        """Destroy many in one call, by id: whatever they are called by now."""
+        """Destroy in one call, by id: whatever they are called by now, and whatever is called so now."""
         ids = [operation.id for operation in operations]
         try:
             answer = await self._account.call(
@@ -122,10 +132,9 @@ class _Batch:
             await self._all_failed(ids, error)
             return
         told = answer.body.get("deleted") or {}
+        await self._complete([operation.id for operation in operations if operation.known_id in told])
         for operation in operations:
-            if operation.known_id in told:
-                await self._settle(operation.id, None)
-            else:
+            if operation.known_id not in told:
                 # a part only, or told in a way that we don't know: the next reading tells
                 await self._try_again(operation.id, "Cloudinary's answer does not tell whether it was deleted")
 
@@ -141,7 +150,11 @@ class _Batch:
         arguments = (*call.arguments, [each.name.public_id for _, each in group]) if call.shared else call.arguments
         kind = {"resource_type": call.name.resource_type, "type": call.name.type}
         try:
-            await self._account.call(call.function, *arguments, **kind, **call.options, purpose=Purpose.WRITE)
+            answer = await self._account.call(call.function, *arguments, **kind, **call.options, purpose=Purpose.WRITE)
+            if call.shared and isinstance(reached := answer.body.get("public_ids"), list):
+                # what was renamed since we looked is left out without a word
+                for id_ in [id_ for id_, each in group if each.name.public_id not in reached]:
+                    await self._try_again(id_, f"Cloudinary's {call.function.__name__} did not reach it")
         except CloudinaryError as error:
             if len(group) > 1 and not error.passing and not isinstance(error, CredentialsError):
                 # it may lie with one of them
@@ -162,7 +175,31 @@ class _Batch:
             elif isinstance(error, NotFoundError) and self._open[id_].kind is Kind.DESTROY:
                 await self._settle(id_, None)
             else:
-                await self._settle(id_, in_words(self._open[id_], error))
+                await self._end_refused(id_, error)
+
+    async def _end_refused(self, id_: int, error: CloudinaryError) -> None:
+        """End what Cloudinary refuses, unless it is so by now, as when the effect of an earlier try comes late."""
+        operation = self._open[id_]
+        if isinstance(error, NotFoundError) or operation.kind is Kind.RENAME:
+            try:
+                ((_, found),) = await self._reader.by_keys([operation.asset_id or ""])
+            except CloudinaryError as unreadable:
+                await self._try_again(id_, f"{error} Then: {unreadable}")
+                return
+            reading = found.readings.get(operation.asset_id or "")
+            resource = reading.resource if reading else None
+            if is_done(operation, resource):
+                await self._settle(id_, None)
+                return
+            if isinstance(error, NotFoundError) and is_there(resource):
+                await self._try_again(id_, "it was renamed meanwhile")
+                return
+        await self._settle(id_, in_words(operation, error))
+
+    async def _complete(self, ids: Sequence[int]) -> None:
+        operations = [self._open.pop(id_) for id_ in ids]
+        if operations:
+            self._settled += await self._store.complete_all(operations)
 
     async def _settle(self, id_: int, error: str | None) -> None:
         """End it: well, or with a reason."""

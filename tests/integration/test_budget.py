@@ -82,7 +82,7 @@ async def test_who_has_to_wait_is_told_why(budget: Budget) -> None:
 
 
 async def test_in_the_next_window_everything_begins_anew(budget: Budget) -> None:
-    await budget.feed(allowance(2, allowed=2, resets_in=0.3))
+    await budget.feed(allowance(2, allowed=2, resets_in=1))
     await budget.take(Purpose.RECONCILE)
     waited = []
     budget.on_pause = lambda why, seconds: waited.append((why, seconds))
@@ -117,6 +117,40 @@ async def test_a_window_that_began_a_moment_before_we_thought_counts_what_cloudi
         await budget.take(Purpose.RECONCILE)
     await budget.feed(allowance(19, allowed=20, window=1, resets_in=3600))
     assert (await budget.state()).taken == 1
+
+
+async def test_where_no_answer_tells_anything_the_share_of_an_hour_is_waited_for_once(pool: Pool, budget: Budget) -> None:
+    for _ in range(250):
+        await budget.take(Purpose.RECONCILE)
+    await pool.execute("UPDATE media_budgets SET asked_at = asked_at - interval '2 minutes'")
+    async with has_to_wait(budget) as told:
+        ((why, seconds),) = told
+    assert why == "share used up"
+    assert 3500 < seconds <= 3600
+
+
+async def test_a_window_that_has_ended_leaves_no_wait_behind(pool: Pool, budget: Budget) -> None:
+    for _ in range(250):
+        await budget.take(Purpose.RECONCILE)
+    await pool.execute("UPDATE media_budgets SET resets_at = now()")
+    await asyncio.wait_for(budget.take(Purpose.RECONCILE), 1)
+    assert (await budget.state()).taken == 1
+
+
+async def test_no_header_makes_anybody_wait_for_more_than_a_day(budget: Budget) -> None:
+    await budget.pause(1e9)
+    await budget.feed(allowance(0, resets_in=1e9))
+    state = await budget.state()
+    assert max(state.paused_for, state.resets_in) <= 86400
+
+
+async def test_no_more_of_the_share_is_left_than_there_are_calls(budget: Budget) -> None:
+    await budget.feed(allowance(3))
+    assert (await budget.state()).share_left == 3
+    await budget.feed(allowance(2, allowed=1))
+    for _ in range(2):
+        await budget.take(Purpose.WRITE)
+    assert (await budget.state()).share_left == 0
 
 
 @asynccontextmanager

@@ -28,11 +28,11 @@ def at(standin: Standin, settings: Settings, **more: Any) -> Settings:
     return settings.model_copy(update={"clouds": {CLOUD: cloud}, **more})
 
 
-async def examine(settings: Settings, **options: bool) -> dict[str, Finding]:
+async def examine(settings: Settings, gateway: str | None = None, **options: bool) -> dict[str, Finding]:
     """The worst finding of each check."""
     worst: dict[str, Finding] = {}
     order = list(Level)
-    async for finding in Doctor(settings, **options).findings():
+    async for finding in Doctor(settings, gateway=gateway, **options).findings():
         if finding.check not in worst or order.index(finding.level) > order.index(worst[finding.check].level):
             worst[finding.check] = finding
     return worst
@@ -87,6 +87,14 @@ async def test_without_a_public_address_a_channel_can_be_set_up(mirrored: Mirror
     assert "--poll" in str(found.todo)
     assert (await examine(settings, fix=True, poll=True))["trigger"].level is Level.OK
     assert (await examine(settings))["trigger"].said == "all events go to poll://mediamirror"
+
+
+async def test_the_gateway_of_a_demo_needs_no_public_address(mirrored: Mirrored, standin: Standin) -> None:
+    settings = at(standin, mirrored.settings)
+    assert (await examine(settings, gateway=mirrored.gateway))["trigger"].level is Level.FAIL
+    standin.notifier.triggers.create(f"{mirrored.gateway}/webhooks/cloudinary/{CLOUD}", "all", additive=True)
+    found = await examine(settings, gateway=mirrored.gateway)
+    assert set(levels(found).values()) == {"ok"}
 
 
 async def test_a_wrong_secret_is_told_from_cloudinary_being_away(settings: Settings, standin: Standin) -> None:

@@ -4,9 +4,13 @@ import asyncio
 from typing import Any
 
 import orjson
+import pytest
 
 from service.database import Pool
 from service.settings import Settings
+from service.writeback import op_command
+from service.writeback.operations import Kind, Request
+from service.writeback.store import cancel
 from tests.bodies import CLOUD
 from tests.integration.conftest import MEDIAMIRROR, eventually
 from tests.integration.test_writeback import PUBLIC_IDS, Desk, desk_with, row_of
@@ -66,6 +70,10 @@ async def test_operations_are_asked_for_looked_at_done_retried_and_cancelled(
         assert told == {("tags", "completed"): 1, ("destroy", "pending"): 1, ("rename", "cancelled"): 1}
         assert desk.assets().keys() == {"p/0", "p/1", "p/2"}
 
+        await pool.execute("DELETE FROM media_assets WHERE public_id <> 'p/1'")
+        code, out, _ = await run("ops", "cancel", "--sql", "--json", env=env)
+        assert (code, {one["public_id"] for one in lines(out)}) == (0, {"p/0", "p/2"})
+
 
 async def test_waiting_tells_how_it_ended(settings: Settings, pool: Pool, environment: dict[str, str]) -> None:
     async with desk_with(settings, pool) as desk:
@@ -87,9 +95,14 @@ async def test_waiting_tells_how_it_ended(settings: Settings, pool: Pool, enviro
 
 
 async def test_what_can_t_be_is_one_clear_line(pool: Pool, environment: dict[str, str]) -> None:
-    del pool  # it has made the tables
+    for cloud in ("acme", "other"):
+        await pool.execute(
+            "INSERT INTO media_assets (cloud, asset_id, public_id, clocks, revision) VALUES ($1, $1, 'twice', '{}', 1)", cloud
+        )
+    huge = str(2**63)
     for arguments, message in (
         (("op", "destroy", "nothing"), "The mirror knows no asset nothing."),
+        (("op", "destroy", "twice"), "twice may be any of"),
         (("op", "tags", "p/0"), "say --add and --remove, or --set, or --clear"),
         (("op", "tags", "p/0", "--add", "a,b"), "has no comma"),
         (("op", "access", "p/0", "[]x"), "neither public, token nor JSON"),
@@ -99,6 +112,40 @@ async def test_what_can_t_be_is_one_clear_line(pool: Pool, environment: dict[str
         code, out, err = await run(*arguments, env=environment)
         assert (code, out, err.count("\n")) == (2, "", 1), err
         assert message in err
+    for arguments in (
+        ("ops", "list", huge),
+        ("ops", "cancel", huge),
+        ("ops", "retry", huge),
+        ("op", "destroy", "acme", "--if-version", huge),
+    ):
+        code, out, err = await run(*arguments, env=environment)
+        assert (code, out, "Traceback" in err) == (2, "", False), err
+    code, _, err = await run("ops", "cancel", "7", env=environment)
+    assert (code, "None of these operations could be cancelled" in err) == (1, True)
+
+
+async def test_waiting_for_nobody_says_so(
+    settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(op_command, "_PATIENCE_SECONDS", 0.01)
+    request = Request(CLOUD, Kind.DESTROY, {}, "a" * 32)
+    said = ""
+
+    async def wait() -> None:
+        with pytest.raises(SystemExit):
+            await op_command._ask(settings, [request], wait=True, dry_run=False, as_json=False)
+
+    waiting = asyncio.create_task(wait())
+
+    async def has_said() -> bool:
+        nonlocal said
+        said += capsys.readouterr().err
+        return "still pending after 0 tries: is `mediamirror writeback` running" in said
+
+    await eventually(has_said, seconds=10)
+    await cancel(pool, [1])
+    await waiting
+    assert "cancelled" in capsys.readouterr().out
 
 
 async def test_notices_wake_the_workers(settings: Settings, pool: Pool) -> None:

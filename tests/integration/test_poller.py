@@ -70,7 +70,7 @@ class Polling:
 
 
 @asynccontextmanager
-async def polling(settings: Settings) -> AsyncIterator[Polling]:
+async def polling(settings: Settings, wait_seconds: int = 0) -> AsyncIterator[Polling]:
     channel, metrics = Channel(), Metrics(CollectorRegistry())
     async with AsyncExitStack() as running:
         server = await running.enter_async_context(answering())
@@ -78,7 +78,7 @@ async def polling(settings: Settings) -> AsyncIterator[Polling]:
         cloud = Cloud(keys={KEY: SecretStr(SECRET.decode())}, upload_prefix=server.url)
         account = await running.enter_async_context(Account(CLOUD, cloud, settings, None, metrics))
         publisher = await running.enter_async_context(Publisher(settings, metrics))
-        poller = Poller(settings, account, publisher, metrics, wait_seconds=0)
+        poller = Poller(settings, account, publisher, metrics, wait_seconds=wait_seconds)
         task = asyncio.create_task(poller.run())
         try:
             yield Polling(channel, metrics, server, poller)
@@ -124,6 +124,60 @@ async def test_what_is_not_proven_is_left_in_the_channel_and_holds_up_nothing(mi
         for reason in ("mismatch", "unknown_key", "in_the_future", "unreadable"):
             assert one.counted("refused", reason) == 1
     assert [row["asset_id"] for row in await mirrored.rows()] == ["a" * 32]
+
+
+async def test_messages_of_no_known_form_hold_up_nothing(mirrored: Mirrored) -> None:
+    async with polling(mirrored.settings) as one:
+        odd: list[Any] = [None, "x", 7, ["y"], {}, {"receipt_handle": 1, "signed_payload": "e30"}, {"signed_payload": 3}]
+        answers = [Reply(200, {"messages": odd}), Reply(200, {"messages": {"a": 1}}), Reply(200, {"messages": "none"})]
+        one.server.decide = lambda *request: answers.pop() if answers else one.channel.answer(*request)
+        one.channel.put("good", orjson.dumps(upload("a" * 32)))
+
+        async def acked() -> bool:
+            return one.channel.acked == ["good"]
+
+        await eventually(acked)
+        assert one.counted("refused", "unreadable") == len(odd)
+
+
+async def test_what_kafka_acked_and_the_channel_did_not_hear_of_comes_again_and_changes_nothing(mirrored: Mirrored) -> None:
+    async with polling(mirrored.settings) as one:
+        heard = asyncio.Event()
+
+        def deaf(method: str, path: str, body: bytes) -> Reply:
+            if path.endswith("/ack"):
+                heard.set()
+                return Reply(breaks_off=True)
+            return one.channel.answer(method, path, body)
+
+        one.server.decide = deaf
+        one.channel.put("a", orjson.dumps(upload("a" * 32)))
+        await heard.wait()
+    assert one.channel.acked == []
+    one.channel.come_again()
+    async with polling(mirrored.settings) as two:
+        two.channel.waiting = one.channel.waiting
+
+        async def acked() -> bool:
+            return two.channel.acked == ["a"]
+
+        await eventually(acked)
+        mirrored.accepted = 2
+        await mirrored.caught_up()
+    (row,) = await mirrored.rows()
+    assert row["revision"] == 1
+
+
+async def test_a_channel_that_answers_at_once_is_not_asked_without_end(settings: Settings) -> None:
+    async with polling(settings, wait_seconds=10) as one:
+        one.server.decide = lambda *_: Reply(200, {})
+
+        async def asked() -> bool:
+            return len(one.server.requests) >= 2
+
+        await eventually(asked)
+        await asyncio.sleep(0.3)
+        assert len(one.server.requests) == 2
 
 
 async def test_what_is_proven_and_no_notification_is_done_with(settings: Settings) -> None:

@@ -13,7 +13,7 @@ from service.replay.rebuild import Rebuilt, rebuild
 from service.replay.verify import LostTablesError, Verdict, verify
 from service.settings import Settings
 from service.sql import query
-from tests.bodies import triggered, upload
+from tests.bodies import delete, triggered, upload
 from tests.integration.conftest import Mirrored
 from tests.integration.test_events import as_published, copy_of, emptied, read_all, relaying, table_of
 from tests.integration.test_order import as_of, histories, produce
@@ -113,6 +113,23 @@ async def test_lost_tables_are_restored_from_kafka_alone(lived: Mirrored) -> Non
     assert await lived.post(upload("f" * 32, at=1)) == 200
     await lived.caught_up()
     assert (await table_of(lived.pool)).keys() == before.keys() | {"f" * 32}
+
+
+async def test_what_was_deleted_by_sql_and_is_told_of_again_is_what_the_log_says(lived: Mirrored) -> None:
+    destroyed, kept, *_ = sorted(row["asset_id"] for row in await lived.rows() if row["deleted_at"] is None and row["version"])
+    await lived.pool.execute("DELETE FROM media_assets WHERE asset_id = ANY ($1)", [destroyed, kept])
+    assert (await verified(lived.settings, lived.pool))[0].deleted == 2
+    assert (await verified(lived.settings, lived.pool))[1] == []
+    assert (await rebuilt(lived.settings, lived.pool)).restored == 0, "whoever deleted them wants them to be away"
+    assert await lived.post(delete(destroyed, at=10**6)) == 200
+    assert await lived.post(upload(kept, at=1)) == 200, "an old one"
+    await lived.caught_up()
+    verdict, found = await verified(lived.settings, lived.pool)
+    assert (verdict.deleted, found) == (0, [])
+    await emptied(lived.pool)
+    assert await copy_of(lived.settings) == await table_of(lived.pool)
+    ids = [dict(one.headers)["ce_id"] for one in await read_all(lived.settings, lived.settings.events_topic)]
+    assert len(ids) == len(set(ids))
 
 
 async def test_verify_and_rebuild_are_right_while_the_mirror_works(lived: Mirrored) -> None:

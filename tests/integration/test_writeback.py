@@ -10,12 +10,13 @@ from typing import Any
 
 import asyncpg
 import pytest
+from cloudinary import api, uploader
 from prometheus_client import CollectorRegistry
 
 from schemas.asset import AssetName
 from service.cloudinary.announcer import Announcer
 from service.cloudinary.client import Account, accounts
-from service.cloudinary.errors import CredentialsError
+from service.cloudinary.errors import BadRequestError, CredentialsError, UnavailableError
 from service.database import Pool
 from service.publisher import NotDurableError, Publisher
 from service.settings import Settings
@@ -156,16 +157,29 @@ ONCE_EACH = Counter(
         "access_control_changed": 1,
     }
 )
+
+
+def writes(order: str, *arguments: Any, times: int = 9, **more: Any) -> Callable[[Standin], None]:
+    """Order a fault of calls that have an effect."""
+
+    def give(standin: Standin) -> None:
+        # when a connection breaks, the SDK makes a DELETE, unlike a POST, three times more by itself
+        for match, number in (("POST *", times), ("DELETE *", min(times, 4))):
+            getattr(standin.faults, order)(match, *arguments, times=number, **more)
+
+    return give
+
+
 FAULTS: dict[str, Callable[[Standin], None]] = {
     "nothing": lambda _: None,
-    "500": lambda standin: standin.faults.fail("POST *", 500, times=9),
-    "423": lambda standin: standin.faults.fail("POST *", 423, times=9),
-    "502": lambda standin: standin.faults.fail("POST *", 502, times=9),
-    "420 of the Upload API": lambda standin: standin.faults.fail("POST *", 420, times=3, resets_in=0),
-    "a connection that ends after the effect": lambda standin: standin.faults.time_out_after_effect("POST *", times=9),
-    "an answer that breaks off": lambda standin: standin.faults.break_off("POST *", times=9),
-    "an answer that is no JSON": lambda standin: standin.faults.answer("POST *", "<html>", times=9),
-    "refused connections": lambda standin: standin.faults.refuse("POST *", times=9),
+    "500": writes("fail", 500),
+    "423": writes("fail", 423),
+    "502": writes("fail", 502),
+    "420": writes("fail", 420, times=3, resets_in=0),
+    "a connection that ends after the effect": writes("time_out_after_effect"),
+    "an answer that breaks off": writes("break_off"),
+    "an answer that is no JSON": writes("answer", "<html>"),
+    "refused connections": writes("refuse"),
     "readings that fail": lambda standin: standin.faults.fail("GET *", 500, times=5),
 }
 
@@ -185,15 +199,18 @@ async def test_each_operation_takes_effect_once_when_workers_crash_before_they_w
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await desk.ask(*one_of_each(desk))
-    complete = OperationStore.complete
     crashes = iter(range(3))
 
-    async def crash(self: OperationStore, *arguments: Any, **more: Any) -> Any:
-        if next(crashes, None) is not None:
-            raise RuntimeError("killed")
-        return await complete(self, *arguments, **more)
+    def crashing(settle: Callable[..., Any]) -> Callable[..., Any]:
+        async def crash(*arguments: Any, **more: Any) -> Any:
+            if next(crashes, None) is not None:
+                raise RuntimeError("killed")
+            return await settle(*arguments, **more)
 
-    monkeypatch.setattr(OperationStore, "complete", crash)
+        return crash
+
+    for name in ("complete", "complete_all"):
+        monkeypatch.setattr(OperationStore, name, crashing(getattr(OperationStore, name)))
     for _ in range(3):
         with pytest.raises(RuntimeError, match="killed"):
             await desk.writeback().process(100)
@@ -214,7 +231,8 @@ async def test_what_crashes_every_worker_fails_in_the_end(desk: Desk) -> None:
 
 async def test_what_never_works_fails_with_its_reason_after_five_tries(desk: Desk) -> None:
     ids = await desk.ask(request(desk, "p/0", Kind.DESTROY), request(desk, "p/1", Kind.RENAME, to="x"))
-    desk.standin.faults.fail("POST *", 500, times=None, message="out of order")
+    for match in ("POST *", "DELETE *"):
+        desk.standin.faults.fail(match, 500, times=None, message="out of order")
     rows = await desk.worked_off()
     for id_ in ids:
         assert (rows[id_]["status"], rows[id_]["attempts"]) == ("failed", 5)
@@ -297,6 +315,83 @@ async def test_one_that_is_refused_does_not_take_its_group_with_it(desk: Desk) -
     assert "no such tag here" in error
 
 
+async def test_one_that_can_t_be_read_does_not_take_its_batch_with_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    call = Account.call
+
+    async def refuse(self: Account, function: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
+        if function is api.resources_by_asset_ids and "strange" in arguments[0]:
+            raise BadRequestError(said="no such id", status=400)
+        return await call(self, function, *arguments, **more)
+
+    monkeypatch.setattr(Account, "call", refuse)
+    *_, strange = await desk.ask(
+        *(request(desk, name, Kind.TAGS, add=["x"]) for name in PUBLIC_IDS), Request(CLOUD, Kind.DESTROY, {}, "strange")
+    )
+    rows = await desk.worked_off()
+    assert {id_ for id_, row in rows.items() if row["status"] == "failed"} == {strange}
+    assert "no such id" in rows[strange]["error"]
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, function: Callable[..., Any], act: Callable[[], object]) -> None:
+    """Do something just before the first call of a function: after it was looked what there is."""
+    call = Account.call
+    acts = iter([act])
+
+    async def after_that(self: Account, called: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
+        if called is function and (first := next(acts, None)):
+            first()
+        return await call(self, called, *arguments, **more)
+
+    monkeypatch.setattr(Account, "call", after_that)
+
+
+async def test_an_asset_renamed_at_the_last_moment_is_destroyed_and_not_what_took_its_name(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def swap() -> None:
+        desk.standin.account.rename("p/0", "moved", resource_type="raw")
+        desk.standin.account.upload(b"another", public_id="p/0", resource_type="raw")
+
+    (id_,) = await desk.ask(request(desk, "p/0", Kind.DESTROY))
+    for function in (api.delete_resources_by_asset_ids, uploader.destroy):
+        meanwhile(monkeypatch, function, swap)
+    assert (await desk.worked_off())[id_]["status"] == "completed"
+    assert "moved" not in desk.assets()
+    assert "p/0" in desk.assets()
+
+
+@pytest.mark.parametrize("others", [0, 1])
+async def test_an_asset_renamed_at_the_last_moment_has_the_effect_under_its_new_name(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    tagged = await desk.ask(*(request(desk, name, Kind.TAGS, add=["x"]) for name in PUBLIC_IDS[: 1 + others]))
+    named = await desk.ask(request(desk, "p/7", Kind.DISPLAY_NAME, to="A name"))
+    meanwhile(monkeypatch, uploader.add_tag, lambda: desk.standin.account.rename("p/0", "moved", resource_type="raw"))
+    meanwhile(monkeypatch, uploader.explicit, lambda: desk.standin.account.rename("p/7", "too", resource_type="raw"))
+    rows = await desk.worked_off()
+    assert {rows[id_]["status"] for id_ in (*tagged, *named)} == {"completed"}
+    assert "x" in desk.assets()["moved"]["tags"]
+    assert desk.assets()["too"]["display_name"] == "A name"
+
+
+async def test_a_rename_whose_effect_comes_late_is_completed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    (id_,) = await desk.ask(request(desk, "p/0", Kind.RENAME, to="x"))
+    meanwhile(monkeypatch, uploader.rename, lambda: desk.standin.account.rename("p/0", "x", resource_type="raw"))
+    row = (await desk.worked_off())[id_]
+    assert (row["status"], desk.effects()) == ("completed", Counter(rename=1))
+
+
+async def test_one_that_is_retried_waits_for_the_later_one_that_is_under_way(desk: Desk) -> None:
+    early, late = await desk.ask(request(desk, "p/0", Kind.TAGS, set=["a"]), request(desk, "p/0", Kind.TAGS, set=["b"]))
+    await desk.pool.execute(
+        "UPDATE media_operations SET status = 'failed', error = 'x', completed_at = now() WHERE id = $1", early
+    )
+    store = OperationStore(desk.settings, desk.pool)
+    assert [one.id for one in await store.claim(CLOUD, 10, uploads=False)] == [late]
+    await desk.pool.fetch(query("operations", "retry"), [early], None)
+    assert await store.claim(CLOUD, 10, uploads=False) == []
+
+
 async def test_two_workers_share_the_work_and_do_nothing_twice(desk: Desk) -> None:
     await desk.ask(*one_of_each(desk), *(request(desk, "p/3", Kind.TAGS, set=[str(number)]) for number in range(5)))
     tasks = [asyncio.create_task(desk.writeback(cleanup_delay=0).run()) for _ in range(3)]
@@ -376,6 +471,17 @@ async def test_a_deletion_waits_as_long_as_it_can_be_cancelled_and_then_the_row_
     assert list(await cancel(desk.pool, None, lost)) == [], "what is done can't be cancelled"
 
 
+async def test_a_row_whose_file_could_not_be_deleted_is_asked_for(desk: Desk) -> None:
+    asset_id = await row_of(desk, "p/0")
+    await desk.pool.execute("UPDATE media_assets SET version = 7")
+    await desk.pool.execute("DELETE FROM media_assets")
+    (row,) = (await desk.worked_off()).values()
+    assert (row["status"], "conflict" in row["error"]) == ("failed", True)
+    assert "p/0" in desk.assets()
+    asked = await desk.pool.fetch("SELECT asset_id, reasons FROM media_refetch")
+    assert [tuple(one) for one in asked] == [(asset_id, ["its deletion failed"])]
+
+
 async def test_what_the_mirror_removes_itself_is_not_destroyed(desk: Desk) -> None:
     id_ = await row_of(desk, "p/0")
     for name in (("mirror", "remove_adopted"), ("scratch", "remove_rows")):
@@ -383,8 +489,52 @@ async def test_what_the_mirror_removes_itself_is_not_destroyed(desk: Desk) -> No
         assert await desk.operations() == {}
         assert await desk.pool.fetchval("SELECT count(*) FROM media_assets") == 0
         await row_of(desk, "p/0")
+    with pytest.raises(asyncpg.RaiseError, match="can't be truncated"):
+        await desk.pool.execute("TRUNCATE media_assets")
     await desk.pool.execute("DELETE FROM media_assets")
     assert len(await desk.operations()) == 1, "the mirror's word holds for its own transaction only"
+
+
+async def test_a_deletion_that_is_rolled_back_is_none(desk: Desk) -> None:
+    await row_of(desk, "p/0")
+    async with desk.pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute("DELETE FROM media_assets")
+        await transaction.rollback()
+    assert await desk.operations() == {}
+    assert await desk.pool.fetchval("SELECT (SELECT count(*) FROM media_purged) + (SELECT count(*) FROM media_outbox)") == 0
+
+
+async def test_whoever_may_delete_rows_needs_no_other_right_and_nobody_else_can_have_files_destroyed(desk: Desk) -> None:
+    await row_of(desk, "p/0")
+    async with desk.pool.acquire() as connection, connection.transaction():
+        # roles are the server's, and end with this transaction
+        await connection.execute("CREATE ROLE mediamirror_test_clerk")
+        await connection.execute("GRANT SELECT, DELETE ON media_assets TO mediamirror_test_clerk")
+        await connection.execute("SET LOCAL ROLE mediamirror_test_clerk")
+        await connection.execute("CREATE TEMP TABLE bait (LIKE media_assets)")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError, match="media_assets_deleted"):
+            async with connection.transaction():
+                await connection.execute(
+                    "CREATE TRIGGER mine AFTER DELETE ON bait REFERENCING OLD TABLE AS deleted"
+                    " FOR EACH STATEMENT EXECUTE FUNCTION media_assets_deleted()"
+                )
+        await connection.execute("CREATE TEMP TABLE media_operations (id integer)")
+        await connection.execute("SET LOCAL search_path = pg_temp, public")
+        await connection.execute("DELETE FROM media_assets")
+        await connection.execute("RESET ROLE")
+        assert await connection.fetchval("SELECT count(*) FROM public.media_operations") == 1
+        await connection.execute("DROP TABLE bait, pg_temp.media_operations")
+        await connection.execute("DROP OWNED BY mediamirror_test_clerk")
+        await connection.execute("DROP ROLE mediamirror_test_clerk")
+
+
+async def test_a_deletion_takes_open_questions_with_it(desk: Desk) -> None:
+    id_ = await row_of(desk, "p/0")
+    await desk.pool.execute(query("mirror", "ask"), [CLOUD, CLOUD], [id_, "another"], ["why"] * 2)
+    await desk.pool.execute("DELETE FROM media_assets")
+    assert [row["asset_id"] for row in await desk.pool.fetch("SELECT * FROM media_refetch")] == ["another"]
 
 
 async def test_a_row_that_comes_back_goes_on_with_its_revisions(mirrored: Mirrored) -> None:
@@ -467,6 +617,28 @@ async def test_an_upload_that_lies_there_already_is_left_alone(desk: Desk) -> No
     assert row["status"] == "failed"
     assert "an asset image/upload/new exists already" in row["error"]
     assert MARK not in context_of(desk.assets()["new"])
+
+
+async def test_an_upload_whose_effect_comes_late_leaves_no_orphan_when_it_is_refused_then(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = Account.call
+    tries = iter((UnavailableError(said="timed out", effect_unknown=True), BadRequestError(said="the URL is gone", status=400)))
+
+    async def late(self: Account, function: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
+        if function is uploader.upload:
+            error = next(tries)
+            if isinstance(error, BadRequestError):
+                await call(self, function, *arguments, **more)  # of the first try
+            raise error
+        return await call(self, function, *arguments, **more)
+
+    monkeypatch.setattr(Account, "call", late)
+    (id_,) = await desk.ask(new())
+    row = (await desk.worked_off())[id_]
+    assert row["status"] == "failed"
+    assert "the URL is gone" in row["error"]
+    assert "new" not in desk.assets()
 
 
 async def test_an_upload_that_kafka_does_not_take_is_destroyed_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

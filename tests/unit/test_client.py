@@ -1,5 +1,10 @@
+import asyncio
 import base64
+import os
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -10,6 +15,7 @@ import pytest
 from cloudinary import Search, api, uploader
 from prometheus_client import CollectorRegistry
 
+from service.cloudinary import client
 from service.cloudinary.client import Account, Answer, Purpose
 from service.cloudinary.errors import (
     AlreadyExistsError,
@@ -131,6 +137,49 @@ async def test_a_time_out_may_have_had_one(function: Callable[..., Any], args: t
         assert len(server.requests) == 1
 
 
+@BOTH
+async def test_a_proxy_that_takes_no_connection_lets_nothing_through(
+    function: Callable[..., Any], args: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))  # nobody listens, and nobody else can
+        monkeypatch.setattr(cloudinary.config(), "api_proxy", f"http://127.0.0.1:{deaf.getsockname()[1]}")
+        async with account_at("https://api.example.com") as account:
+            with pytest.raises(UnavailableError) as caught:
+                await account.call(function, *args, purpose=Purpose.WRITE)
+    assert not caught.value.effect_unknown
+
+
+@BOTH
+async def test_who_leaves_does_not_wait_for_an_answer_that_stays_away(
+    function: Callable[..., Any], args: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_LEAVE_SECONDS", 0.05)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        silent.setblocking(False)
+        async with account_at(f"http://127.0.0.1:{silent.getsockname()[1]}", patience=60) as account:
+            calling = asyncio.create_task(account.call(function, *args, purpose=Purpose.WRITE))
+            peer, _ = await asyncio.get_running_loop().sock_accept(silent)
+            began = time.monotonic()
+        assert time.monotonic() - began < 10
+        with pytest.raises(UnavailableError) as caught:
+            await calling
+        assert caught.value.effect_unknown
+        peer.close()
+
+
+def test_what_the_environment_configures_for_the_sdk_is_no_other_accounts() -> None:
+    url = "cloudinary://1:leaked@leaked?upload_preset=p&signature_version=1&oauth_token=t&upload_prefix=http://leaked&api_proxy=http://x"
+    script = "import service, cloudinary, os; print(dict(vars(cloudinary.config())), os.environ['CLOUDINARY_URL'])"
+    said = subprocess.run(
+        [sys.executable, "-c", script], env=os.environ | {"CLOUDINARY_URL": url}, capture_output=True, check=True, text=True
+    ).stdout.removesuffix(f" {url}\n")
+    assert "leaked" not in said
+    assert "'api_proxy': 'http://x'" in said
+
+
 async def test_a_redirect_is_not_followed_with_our_credentials() -> None:
     async with answering(Reply(200, {})) as elsewhere:
         async with answered_by(Reply(302, b"", {"Location": elsewhere.url})) as (account, _):
@@ -139,16 +188,20 @@ async def test_a_redirect_is_not_followed_with_our_credentials() -> None:
         assert not elsewhere.requests
 
 
-async def test_each_account_signs_with_its_own_key_and_leaves_the_sdk_as_it_was() -> None:
+async def test_each_account_signs_with_its_own_key_and_leaves_the_sdk_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cloudinary.config(), "upload_preset", "another's", raising=False)
     before = dict(vars(cloudinary.config()))
     async with answered_by(Reply(200, {"result": "ok"})) as (account, server):
         await account.call(api.ping, purpose=Purpose.CHECK)
         await account.call(uploader.destroy, "a", purpose=Purpose.WRITE, resource_type="video")
+        await account.call(uploader.upload, "https://example.com/x.png", purpose=Purpose.WRITE)
     assert server.authorizations[0] == f"Basic {base64.b64encode(b':'.join([KEY.encode(), SECRET])).decode()}"
     assert [(method, path) for method, path, _ in server.requests] == [
         ("GET", f"/v1_1/{CLOUD}/ping"),
         ("POST", f"/v1_1/{CLOUD}/video/destroy"),
+        ("POST", f"/v1_1/{CLOUD}/image/upload"),
     ]
+    assert b"another's" not in server.requests[2][2]
     assert KEY.encode() in server.requests[1][2]
     assert dict(vars(cloudinary.config())) == before
 

@@ -43,6 +43,7 @@ def test_secrets_come_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         ("MEDIAMIRROR_DATABASE_URL_FILE", "/nowhere/at/all"),
         ("CLOUDINARY_URL", "cloudinary://hunter2"),
         ("CLOUDINARY_URL", "cloudinary://key:@acme"),
+        ("CLOUDINARY_URL", "cloudinary://key:hunter2@[acme"),
     ],
 )
 def test_a_bad_setting_is_named_without_its_value(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:

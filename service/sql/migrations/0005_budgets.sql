@@ -8,7 +8,7 @@ CREATE TABLE media_budgets (
     window_end   timestamptz,                       -- by Cloudinary's clock: says which window is meant, never compared with ours
     resets_at    timestamptz,                       -- the same, as it lies by this server's clock; never too early
     paused_until timestamptz,                       -- no calls before, by this server's clock
-    asked_at     timestamptz                        -- when the first call was taken, whose answer tells all this
+    asked_at     timestamptz                        -- when reconciliation took its first call in this window, whose answer tells all this
 );
 
 -- Takes one call, or gives the seconds to wait before asking again, and why. `share`: what part of the calls the caller's kind may
@@ -28,6 +28,7 @@ BEGIN
     IF budget.resets_at IS NULL OR budget.resets_at <= moment THEN
         budget.taken := 0;
         budget.remaining := NULL;
+        budget.asked_at := NULL;
         budget.resets_at := moment + interval '1 hour';  -- no window is longer; the next answer tells
     END IF;
     wait := 0;
@@ -41,7 +42,8 @@ BEGIN
         wait := 0.05;  -- a burst of first calls could be more than its share of what is allowed, which the first answer tells
         reason := 'first answer awaited';
     ELSIF share IS NOT NULL AND budget.taken >= greatest(floor(share * budget.allowed), 1) THEN
-        IF budget.remaining IS NULL THEN  -- how long this window is, the first answer in it tells
+        -- how long this window is, the first answer in it tells, if it does
+        IF budget.remaining IS NULL AND budget.asked_at > moment - interval '1 minute' THEN
             wait := 0.2;
             reason := 'first answer awaited';
         ELSE

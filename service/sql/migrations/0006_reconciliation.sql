@@ -24,8 +24,9 @@ CREATE INDEX media_sweeps_cloud ON media_sweeps (cloud, id);
 
 -- What a sweep under way has listed so far; emptied at its end.
 CREATE TABLE media_sweep_seen (
-    sweep_id bigint NOT NULL REFERENCES media_sweeps ON DELETE CASCADE,
-    asset_id text   NOT NULL,
+    sweep_id    bigint  NOT NULL REFERENCES media_sweeps ON DELETE CASCADE,
+    asset_id    text    NOT NULL,
+    placeholder boolean NOT NULL,   -- only as what is left of a deleted asset that has a backup
     PRIMARY KEY (sweep_id, asset_id)
 );
 

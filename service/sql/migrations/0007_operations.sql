@@ -38,11 +38,16 @@ CREATE INDEX media_operations_asset ON media_operations (cloud, asset_id, id) WH
 CREATE INDEX media_operations_unconfirmed ON media_operations (cloud, asset_id) WHERE status = 'completed' AND confirmed_at IS NULL;
 CREATE INDEX media_operations_ended ON media_operations (completed_at);
 
--- The last revisions of rows that are gone. One that comes back goes on from there, so that no event's id is used twice.
+-- Few: what the write-back looks for again and again.
+CREATE INDEX media_sync_log_failed ON media_sync_log (digest) WHERE outcome = 'failed';
+
+-- What is left of rows that are gone. One that comes back goes on from its last revision, so that no event's id is used twice; and
+-- one that was deleted by SQL goes on from what it was, so that it is what the log says.
 CREATE TABLE media_purged (
     cloud     text        NOT NULL,
     asset_id  text        NOT NULL,
     revision  bigint      NOT NULL,
+    was       jsonb,                       -- the row; null: the mirror itself has removed it
     purged_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (cloud, asset_id)
 );
@@ -51,13 +56,19 @@ CREATE TABLE media_purged (
 -- must not be forgotten. By anybody else: that the files are to go, too, and that subscribers are told.
 -- Runs as its owner, so that whoever may delete rows needs no other rights.
 CREATE FUNCTION media_assets_deleted() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE
+    by_mirror boolean := coalesce(current_setting('mediamirror.writer', true), '') = 'mirror';
 BEGIN
-    INSERT INTO media_purged AS p (cloud, asset_id, revision)
-    SELECT cloud, asset_id, revision + 1 FROM deleted ORDER BY cloud, asset_id
-    ON CONFLICT (cloud, asset_id) DO UPDATE SET revision = greatest(p.revision, excluded.revision), purged_at = now();
-    IF current_setting('mediamirror.writer', true) = 'mirror' THEN
+    INSERT INTO media_purged AS p (cloud, asset_id, revision, was)
+    SELECT cloud, asset_id, revision + 1, CASE WHEN by_mirror THEN NULL ELSE to_jsonb(d) END
+    FROM deleted AS d ORDER BY cloud, asset_id
+    ON CONFLICT (cloud, asset_id)
+    DO UPDATE SET revision = greatest(p.revision, excluded.revision), was = excluded.was, purged_at = now();
+    IF by_mirror THEN
         RETURN NULL;
     END IF;
+    -- an answer would bring the row back before its file is gone; whoever cancels the deletion asks anew
+    DELETE FROM media_refetch WHERE (cloud, asset_id) IN (SELECT cloud, asset_id FROM deleted);
     INSERT INTO media_outbox (cloud, subject, type, event_id, event_time, revision, about)
     SELECT cloud, asset_id, 'media.asset.purged', cloud || '/' || asset_id || '/' || revision + 1, now(), revision + 1,
            convert_to(jsonb_build_object('changed', jsonb_build_object(), 'cause', jsonb_build_object(
@@ -71,8 +82,18 @@ BEGIN
     RETURN NULL;
 END $$;
 
+-- Or else anybody could hang it on a table of their own, and have assets destroyed by what they put there.
+REVOKE EXECUTE ON FUNCTION media_assets_deleted() FROM PUBLIC;
+
 -- Its tables are those beside it, whatever a client's search_path is.
 DO $$
 BEGIN
     EXECUTE format('ALTER FUNCTION media_assets_deleted() SET search_path = %I, pg_temp', current_schema());
+END $$;
+
+-- No row of a TRUNCATE is seen: neither would files go, nor revisions be kept.
+CREATE FUNCTION media_assets_truncated() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'media_assets can''t be truncated'
+        USING HINT = 'DELETE removes rows and, at Cloudinary, their files; `mediamirror rebuild --swap` makes all rows what the log says.';
 END $$;

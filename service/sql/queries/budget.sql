@@ -10,9 +10,10 @@ UPDATE media_budgets SET remaining = remaining + 1, taken = taken - CASE WHEN $2
 -- What an answer told: calls allowed ($2) and remaining ($3), the window's end by Cloudinary's clock ($4), and the seconds until then
 -- ($5). Answers arrive in any order, so those of a window that has passed say nothing, and of a window the least is true. A new one
 -- that is seen before the old one has ended here began a moment ago, and holds no more calls of ours than Cloudinary counted; one
--- that is seen long before is a window that slides, and then what was taken goes on to count.
+-- that is seen long before is a window that slides, and then what was taken goes on to count. No window ends more than a day ahead,
+-- whatever the headers say: nobody is to wait for ever.
 INSERT INTO media_budgets AS had (cloud, allowed, remaining, window_end, resets_at)
-VALUES ($1, $2, $3, $4, clock_timestamp() + make_interval(secs => $5))
+VALUES ($1, $2, $3, $4, clock_timestamp() + make_interval(secs => least($5, 86400)))
 ON CONFLICT (cloud) DO UPDATE SET
     allowed = $2,
     remaining = CASE WHEN had.window_end = $4 THEN least(had.remaining, $3) ELSE $3 END,
@@ -27,18 +28,24 @@ WHERE had.window_end IS NULL OR had.window_end < $4
 RETURNING remaining
 
 -- name: pause
--- No calls for $2 seconds.
+-- No calls for $2 seconds, of which more than a day are a mistake.
 INSERT INTO media_budgets AS had (cloud, paused_until)
-VALUES ($1, clock_timestamp() + make_interval(secs => $2))
+VALUES ($1, clock_timestamp() + make_interval(secs => least($2, 86400)))
 ON CONFLICT (cloud) DO UPDATE SET paused_until = greatest(had.paused_until, excluded.paused_until)
 
 -- name: state
--- How a budget stands; $2 is reconciliation's share. No row: no call was ever made.
+-- How a budget stands; $2 is reconciliation's share, of which no more is left than there are calls. No row: no call was ever made.
 SELECT
     allowed,
     coalesce(CASE WHEN resets_at > now() THEN remaining END, allowed) AS remaining,
     CASE WHEN resets_at > now() THEN taken ELSE 0 END AS taken,
-    greatest(floor($2::double precision * allowed), 1)::integer - CASE WHEN resets_at > now() THEN taken ELSE 0 END AS share_left,
+    greatest(
+        least(
+            greatest(floor($2::double precision * allowed), 1)::integer - CASE WHEN resets_at > now() THEN taken ELSE 0 END,
+            CASE WHEN resets_at > now() THEN remaining END
+        ),
+        0
+    ) AS share_left,
     greatest(extract(epoch FROM resets_at - now()), 0)::double precision AS resets_in,
     greatest(extract(epoch FROM paused_until - now()), 0)::double precision AS paused_for
 FROM media_budgets

@@ -72,9 +72,15 @@ WITH writer AS (SELECT set_config('mediamirror.writer', 'mirror', true))
 DELETE FROM media_assets USING writer WHERE (cloud, asset_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))
 
 -- name: take_purged
--- The last revisions of rows that were gone and come back; their rows keep them from now on.
-DELETE FROM media_purged WHERE (cloud, asset_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))
-RETURNING cloud, asset_id, revision
+-- What is left of rows that were gone and come back; they keep it from now on. `is_known`: what it was is told, too.
+WITH taken AS (
+    DELETE FROM media_purged WHERE (cloud, asset_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+    RETURNING cloud, asset_id, revision, was)
+SELECT t.cloud, t.asset_id, t.revision, t.was IS NOT NULL AS is_known, a.public_id, a.resource_type, a.type, a.format, a.version,
+       a.version_id, a.bytes, a.width, a.height, a.duration, a.etag, a.created_at, a.uploaded_at, a.placeholder, a.details,
+       a.assigned_folder, a.asset_folder, a.display_name, a.tags, a.context, a.metadata, a.access_control, a.moderation, a.derived,
+       a.deleted_at, a.clocks
+FROM taken AS t LEFT JOIN LATERAL jsonb_populate_record(NULL::media_assets, t.was) AS a ON t.was IS NOT NULL
 
 -- name: rivals
 -- Live assets whose name another live asset got later.

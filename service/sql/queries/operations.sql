@@ -10,7 +10,8 @@ WITH added AS (
 SELECT id, pg_notify('media_operations', '') FROM added ORDER BY id
 
 -- name: claim
--- Up to $5 that are due, uploads ($2) or all others; of an asset only the oldest that has not ended. Deletions by SQL wait $4 seconds.
+-- Up to $5 that are due, uploads ($2) or all others; of an asset only the oldest that has not ended, and none while another is being
+-- worked on (an old one may have been retried meanwhile). Deletions by SQL wait $4 seconds.
 -- One whose worker has crashed is due when its lease ($3 seconds) is over.
 WITH due AS (
     SELECT id FROM media_operations AS o
@@ -18,9 +19,9 @@ WITH due AS (
       AND (status = 'pending' AND next_try_at <= now() OR status = 'processing' AND lease_until <= now())
       AND (origin <> 'sql' OR created_at <= now() - make_interval(secs => $4))
       AND NOT EXISTS (
-          SELECT 1 FROM media_operations AS earlier
-          WHERE earlier.cloud = o.cloud AND earlier.asset_id = o.asset_id AND earlier.id < o.id
-            AND earlier.status IN ('pending', 'processing'))
+          SELECT 1 FROM media_operations AS other
+          WHERE other.cloud = o.cloud AND other.asset_id = o.asset_id AND other.id <> o.id
+            AND other.status IN ('pending', 'processing') AND (other.id < o.id OR other.status = 'processing'))
     ORDER BY next_try_at, id
     LIMIT $5
     FOR UPDATE SKIP LOCKED)
@@ -44,12 +45,27 @@ WHERE o.id = held.id AND o.claims = held.claims AND status = 'processing'
 RETURNING o.id, started_at
 
 -- name: finish
--- Completed, or failed if there is an error. Returns the id unless another worker has taken it up.
-UPDATE media_operations SET
-    status = CASE WHEN $3::text IS NULL THEN 'completed' ELSE 'failed' END, error = $3, result = result || $4, asset_id = coalesce(asset_id, $5),
-    completed_at = now(), lease_until = NULL
-WHERE id = $1 AND claims = $2 AND status = 'processing'
-RETURNING id
+-- Completed, or failed if there is an error. Returns the id unless another worker has taken it up. When a deletion by SQL fails, the
+-- asset is still there, and the account is asked, so that its row comes back.
+WITH finished AS (
+    UPDATE media_operations SET
+        status = CASE WHEN $3::text IS NULL THEN 'completed' ELSE 'failed' END, error = $3, result = result || $4,
+        asset_id = coalesce(asset_id, $5), completed_at = now(), lease_until = NULL
+    WHERE id = $1 AND claims = $2 AND status = 'processing'
+    RETURNING id, cloud, asset_id, status, origin),
+asked AS (
+    INSERT INTO media_refetch AS r (cloud, asset_id, reasons)
+    SELECT cloud, asset_id, ARRAY['its deletion failed'] FROM finished WHERE origin = 'sql' AND status = 'failed'
+    ON CONFLICT (cloud, asset_id) DO UPDATE SET
+        reasons = ARRAY(SELECT DISTINCT unnest(r.reasons || excluded.reasons) ORDER BY 1), requested_at = now())
+SELECT id FROM finished
+
+-- name: complete
+-- Returns those that no other worker has taken up.
+UPDATE media_operations AS o SET status = 'completed', error = NULL, completed_at = now(), lease_until = NULL
+FROM unnest($1::bigint[], $2::integer[]) AS held (id, claims)
+WHERE o.id = held.id AND o.claims = held.claims AND status = 'processing'
+RETURNING o.id
 
 -- name: release
 -- To be tried again in $4 seconds; $5: whether this was a try.
@@ -141,9 +157,10 @@ WHERE status = 'failed' AND ($1::bigint[] IS NULL OR id = ANY ($1)) AND ($2::tex
 RETURNING id, pg_notify('media_operations', '')
 
 -- name: cancel
--- Those that wait: these ($1), or all of an asset ($2, by id or by the name it had). An upload that has begun must come to its end.
+-- Those that wait: these ($1), all of an asset ($2, by id or by the name it had), all of an origin ($4). An upload that has begun must
+-- come to its end.
 UPDATE media_operations SET status = 'cancelled', completed_at = now()
 WHERE status = 'pending' AND (kind <> 'upload' OR started_at IS NULL)
   AND ($1::bigint[] IS NULL OR id = ANY ($1)) AND ($2::text IS NULL OR asset_id = $2 OR public_id = $2)
-  AND ($3::text IS NULL OR cloud = $3)
+  AND ($3::text IS NULL OR cloud = $3) AND ($4::text IS NULL OR origin = $4)
 RETURNING id, cloud, asset_id, kind, public_id, origin

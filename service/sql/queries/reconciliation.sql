@@ -2,6 +2,9 @@
 -- For one of these at a time, by name, until its connection ends.
 SELECT pg_try_advisory_lock(hashtextextended(current_schema() || '.' || $1, 0))
 
+-- name: unlock
+SELECT pg_advisory_unlock_all()
+
 -- name: unfinished
 -- A sweep of the same scope that can go on where it stopped.
 SELECT * FROM media_sweeps
@@ -26,7 +29,10 @@ SET pass = $2, cursor = $3, listed = $4, calls = $5, published = $6, missing = $
 WHERE id = $1
 
 -- name: see
-INSERT INTO media_sweep_seen (sweep_id, asset_id) SELECT $1, unnest($2::text[]) ON CONFLICT DO NOTHING
+-- What is listed twice is there if one of both says so.
+INSERT INTO media_sweep_seen AS s (sweep_id, asset_id, placeholder)
+SELECT $1, asset_id, bool_and(placeholder) FROM unnest($2::text[], $3::boolean[]) AS l (asset_id, placeholder) GROUP BY asset_id
+ON CONFLICT (sweep_id, asset_id) DO UPDATE SET placeholder = false WHERE s.placeholder AND NOT excluded.placeholder
 
 -- name: find
 -- What was found; the first finding about an asset stays.
@@ -81,17 +87,34 @@ WHERE deleted_at IS NULL AND resource_type = ANY ($1::text[]) AND ($2::text IS N
 GROUP BY cloud
 
 -- name: unseen
--- Those of them that sweep $6 has not listed, and that were at rest since $7 seconds before it began; $9 of them after the id $8.
-SELECT asset_id FROM media_assets AS a
+-- Those of them that sweep $6 has listed as placeholders, or not at all, and then only if they were at rest since $7 seconds before it
+-- began; $9 of them after the id $8.
+SELECT a.asset_id, s.asset_id IS NOT NULL AS placeholder
+FROM media_assets AS a LEFT JOIN media_sweep_seen AS s ON s.sweep_id = $6 AND s.asset_id = a.asset_id
 WHERE cloud = $1 AND deleted_at IS NULL
   AND (resource_type = ANY ($2::text[]) OR resource_type IS NULL AND $5::boolean)
   AND ($3::text[] IS NULL OR type = ANY ($3::text[]))
   AND ($4::text IS NULL OR starts_with(public_id, $4))
-  AND updated_at < (SELECT started_at - make_interval(secs => $7) FROM media_sweeps WHERE id = $6)
-  AND NOT EXISTS (SELECT FROM media_sweep_seen AS s WHERE s.sweep_id = $6 AND s.asset_id = a.asset_id)
-  AND asset_id > $8
-ORDER BY asset_id
+  AND (s.placeholder
+       OR s.asset_id IS NULL
+          AND updated_at < (SELECT started_at - make_interval(secs => $7) FROM media_sweeps WHERE id = $6))
+  AND a.asset_id > $8
+ORDER BY a.asset_id
 LIMIT $9
+
+-- name: listed
+-- $2 assets that sweep $1 has seen, and that have not ended since, so far as the mirror knows.
+SELECT s.asset_id FROM media_sweep_seen AS s JOIN media_assets AS a ON a.cloud = $3 AND a.asset_id = s.asset_id
+WHERE s.sweep_id = $1 AND NOT s.placeholder AND NOT a.placeholder AND a.deleted_at IS NULL AND s.asset_id NOT LIKE '%/%'
+ORDER BY s.asset_id DESC
+LIMIT $2
+
+-- name: alive_besides
+-- $3 live assets besides these.
+SELECT asset_id FROM media_assets
+WHERE cloud = $1 AND deleted_at IS NULL AND NOT placeholder AND asset_id <> ALL ($2::text[]) AND asset_id NOT LIKE '%/%'
+ORDER BY asset_id DESC
+LIMIT $3
 
 -- name: under_way
 -- Of these assets, those that we are deleting, or have just deleted: that they are not in both places is no drift.
@@ -104,11 +127,12 @@ WHERE cloud = $1 AND asset_id = ANY ($2::text[]) AND kind IN ('destroy', 'upload
 SELECT DISTINCT type FROM media_assets WHERE cloud = $1 AND resource_type = $2 AND type IS NOT NULL
 
 -- name: logged
--- What the sync log says of these assets: how many notifications of Cloudinary's, and why the last one failed that no reading has
--- come after.
+-- What the sync log says of these assets: how many notifications of Cloudinary's, why the last one failed that no reading has come
+-- after, and whether one has led to a question that is not answered yet.
 SELECT asset_id, count(*) FILTER (WHERE notification_type NOT IN ('snapshot', 'missing') AND outcome <> 'failed') AS notifications,
        (array_agg(coalesce(notification_type || ': ', '') || coalesce(reason, '') ORDER BY applied_at DESC) FILTER (
-           WHERE outcome = 'failed' AND applied_at > coalesce(l.read_at, '-infinity')))[1] AS failure
+           WHERE outcome = 'failed' AND applied_at > coalesce(l.read_at, '-infinity')))[1] AS failure,
+       EXISTS (SELECT FROM media_refetch AS r WHERE r.cloud = $1 AND r.asset_id = l.asset_id) AS asked
 FROM (
     SELECT *, max(applied_at) FILTER (WHERE notification_type IN ('snapshot', 'missing') AND outcome <> 'failed')
         OVER (PARTITION BY asset_id) AS read_at
@@ -129,9 +153,10 @@ FROM media_drift WHERE sweep_id = ANY ($1::bigint[])
 ORDER BY cloud, kind, public_id, asset_id
 
 -- name: last_complete
--- The last sweep of each cloud that came to its end: when, and what it found of each kind.
+-- The last sweep of the whole of each cloud ($1 resource types) that came to its end: when, and what it found of each kind.
 SELECT s.cloud, s.finished_at, d.kind, count(d.kind) AS found
-FROM (SELECT DISTINCT ON (cloud) * FROM media_sweeps WHERE status = 'complete' ORDER BY cloud, id DESC) AS s
+FROM (SELECT DISTINCT ON (cloud) * FROM media_sweeps
+      WHERE status = 'complete' AND prefix IS NULL AND cardinality(resource_types) = $1 ORDER BY cloud, id DESC) AS s
 LEFT JOIN media_drift AS d ON d.sweep_id = s.id
 GROUP BY s.cloud, s.finished_at, d.kind
 

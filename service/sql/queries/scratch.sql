@@ -18,6 +18,10 @@ SELECT * FROM media_assets ORDER BY cloud COLLATE "C", asset_id COLLATE "C"
 -- name: folders
 SELECT cloud, path, clock FROM media_folders ORDER BY cloud COLLATE "C", path COLLATE "C"
 
+-- name: deleted_by_sql
+-- Rows that are away because somebody wanted them to be, whatever the log says.
+SELECT cloud, asset_id FROM media_purged WHERE was IS NOT NULL
+
 -- name: some_rows
 SELECT cloud, asset_id, public_id, resource_type, type, format, version, version_id, bytes, width, height, duration, etag, created_at,
        uploaded_at, placeholder, details, assigned_folder, asset_folder, display_name, tags, context, metadata, access_control,
