@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from service import supervisor
-from service.database import connect, migrate, require_schema
+from service.database import connect, migrate, reachable, require_schema
 from service.dlq import command as dlq
 from service.doctor import command as doctor
 from service.errors import MediamirrorError
@@ -231,8 +231,9 @@ def log_command(
 
 async def _follow(filters: Filters, settings: Settings, *, as_json: bool) -> None:
     async with connect(settings, size=1) as pool:
-        await require_schema(pool)
         try:
+            with reachable():
+                await require_schema(pool)
             async for line in Follower(pool, filters).lines():
                 print_log_line(dict(line), as_json=as_json)
         except BrokenPipeError:
@@ -244,8 +245,10 @@ async def _print(
     name: str, arguments: tuple[object, ...], columns: tuple[str, ...], settings: Settings, *, as_json: bool
 ) -> None:
     async with connect(settings, size=1) as pool:
-        await require_schema(pool)
-        print_rows(map(dict, await pool.fetch(query("reading", name), *arguments)), columns, as_json=as_json)
+        with reachable():
+            await require_schema(pool)
+            rows = await pool.fetch(query("reading", name), *arguments)
+    print_rows(map(dict, rows), columns, as_json=as_json)
 
 
 @app.command(name="settings", rich_help_panel=BEGIN)

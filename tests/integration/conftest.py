@@ -23,6 +23,7 @@ from service.gateway.app import run_gateway
 from service.gateway.signature import sign
 from service.mirror.consumer import Mirror
 from service.settings import Settings, load_settings
+from service.sql import query
 from service.telemetry import Metrics
 from tests.bodies import CLOUD, KEY, SECRET
 
@@ -109,6 +110,11 @@ class Mirrored:
     async def logged(self) -> int:
         """How many notifications the sync log tells of."""
         return int(await self.pool.fetchval("SELECT count(DISTINCT (kafka_partition, kafka_offset)) FROM media_sync_log"))
+
+    async def lose(self, *asset_ids: str) -> None:
+        """Lose rows, or all: no client's DELETE, which would mean that their files are to go."""
+        lost = asset_ids or [row["asset_id"] for row in await self.rows()]
+        await self.pool.execute(query("scratch", "remove_rows"), [CLOUD] * len(lost), lost)
 
     async def rows(self, table: str = "media_assets") -> list[asyncpg.Record]:
         return await self.pool.fetch(f"SELECT * FROM {table}")

@@ -184,6 +184,7 @@ async def test_a_folder_moves_with_all_that_is_in_it(mirrored: Mirrored) -> None
     await mirrored.caught_up()
     move = {"notification_type": "move_or_rename_asset_folder", "from_path": "a", "to_path": "z/y"}
     assert await mirrored.post(move | triggered(5)) == 200
+    await mirrored.caught_up()
     assert await mirrored.post(upload("f" * 32, at=2, asset_folder="a/9")) == 200
     await mirrored.caught_up()
     folders = {row["asset_id"]: row["asset_folder"] for row in await mirrored.rows()}

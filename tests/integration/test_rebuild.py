@@ -12,7 +12,6 @@ from service.replay.compare import Difference
 from service.replay.rebuild import Rebuilt, rebuild
 from service.replay.verify import LostTablesError, Verdict, verify
 from service.settings import Settings
-from service.sql import query
 from tests.bodies import delete, triggered, upload
 from tests.integration.conftest import Mirrored
 from tests.integration.test_events import as_published, copy_of, emptied, read_all, relaying, table_of
@@ -68,7 +67,7 @@ async def test_rows_changed_by_hand_are_found_field_by_field_and_put_right(lived
     bent, bare, lost = sorted(rows)[:3]
     await lived.pool.execute("UPDATE media_assets SET bytes = 12345, tags = '{hand}' WHERE asset_id = $1", bent)
     await lived.pool.execute("UPDATE media_assets SET clocks = '{}' WHERE asset_id = $1", bare)
-    await lived.pool.execute(query("scratch", "remove_rows"), ["acme"], [lost])
+    await lived.lose(lost)
     await lived.pool.execute("INSERT INTO media_assets (cloud, asset_id, clocks, revision) VALUES ('acme', 'invented', '{}', 3)")
     await lived.pool.execute("DELETE FROM media_folders")
     verdict, found = await verified(lived.settings, lived.pool)

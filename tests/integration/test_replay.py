@@ -116,7 +116,7 @@ async def test_replay_brings_back_a_lost_row_but_not_a_field_that_its_clock_says
 ) -> None:
     await told(mirrored, *LIFE)
     before = {row["asset_id"]: dict(row) for row in await mirrored.rows()}
-    await mirrored.pool.execute("DELETE FROM media_assets WHERE asset_id = $1", ASSET)
+    await mirrored.lose(ASSET)
     await mirrored.pool.execute("UPDATE media_assets SET display_name = 'damaged' WHERE asset_id = $1", OTHER)
     summary = await replayed(environment, "--from-beginning")
     after = {row["asset_id"]: row for row in await mirrored.rows()}
@@ -142,7 +142,7 @@ async def test_replay_of_one_asset_leaves_the_others_alone(mirrored: Mirrored, e
     )  # fmt: skip
     assert (rows[OTHER]["clocks"], rows[OTHER]["deleted_at"]) == ({}, None)
     # a row that is gone goes by its id
-    await mirrored.pool.execute("DELETE FROM media_assets")
+    await mirrored.lose()
     assert (await replayed(environment, "--from-beginning", "--asset", OTHER))["skipped"] == 5
     assert [row["asset_id"] for row in await mirrored.rows()] == [OTHER]
     assert (await replayed(environment, "--from-beginning", "--cloud", CLOUD))["applied"] > 0
@@ -151,7 +151,7 @@ async def test_replay_of_one_asset_leaves_the_others_alone(mirrored: Mirrored, e
 
 async def test_a_dry_run_says_what_would_change_and_changes_nothing(mirrored: Mirrored, environment: dict[str, str]) -> None:
     await told(mirrored, *LIFE)
-    await mirrored.pool.execute("DELETE FROM media_assets WHERE asset_id = $1", OTHER)
+    await mirrored.lose(OTHER)
     before = await tables(mirrored.pool)
     code, out, err = await run("replay", "--from-beginning", "--dry-run", env=environment)
     assert (code, err) == (0, "")
@@ -341,7 +341,7 @@ async def test_history_finds_what_the_mirror_has_lost_and_says_what_nobody_knows
 ) -> None:
     # only ever called by its old name, before it got another
     await told(mirrored, upload(at=1, tags=[]), tagged(2, "t"), rename(at=3, to="new"))
-    await mirrored.pool.execute("DELETE FROM media_assets")
+    await mirrored.lose()
     _, out, _ = await run("history", ASSET, "--json", env=environment)
     assert [max(moment["changed"]) for moment in lines(out)] == ["version", "tags", "public_id"]
     for arguments, status, message in (
