@@ -13,7 +13,7 @@ from schemas.event import EventType, MediaEvent
 from service.database import Connection, Pool
 from service.events.cloudevent import data_of, headers_of
 from service.kafka import KafkaUnreachableError, ensure_topics, let_go, make_producer, start
-from service.mirror.patience import OUTAGES
+from service.mirror.patience import OUTAGES, answers
 from service.settings import Settings
 from service.sql import query
 from service.telemetry import Metrics
@@ -59,11 +59,7 @@ class Relay:
 
     async def is_ready(self) -> bool:
         """Tell whether PostgreSQL answers."""
-        try:
-            async with asyncio.timeout(2):
-                return bool(await self._pool.fetchval("SELECT true"))
-        except OUTAGES:
-            return False
+        return await answers(self._pool)
 
     async def _lead(self) -> None:
         # A connection of its own: the lock lives as long as it does, and notices come on it.

@@ -14,7 +14,7 @@ from service.kafka import KafkaUnreachableError, describe_cluster, ensure_topics
 from service.mirror.deadletter import DeadLetters, NotDeadLetteredError
 from service.mirror.entry import Entry, LogLine, Record, failed, understand, unreadable
 from service.mirror.housekeeping import Housekeeping, StandsStillError
-from service.mirror.patience import OUTAGES, patiently
+from service.mirror.patience import OUTAGES, answers, patiently
 from service.mirror.positions import Positions
 from service.mirror.retention import Retention
 from service.mirror.store import Advance, FencedError, Store
@@ -60,13 +60,7 @@ class Mirror:
 
     async def is_ready(self) -> bool:
         """Tell whether the group has been joined and PostgreSQL answers."""
-        if not self.joined.is_set():
-            return False
-        try:
-            async with asyncio.timeout(2):
-                return bool(await self._pool.fetchval("SELECT true"))
-        except OUTAGES:
-            return False
+        return self.joined.is_set() and await answers(self._pool)
 
     async def _read(self) -> None:
         cluster = await describe_cluster(self._settings)

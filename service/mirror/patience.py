@@ -1,10 +1,12 @@
 """How PostgreSQL's outages are waited out, and how they are told from a record's own fault."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import asyncpg
 import stamina
 
+from service.database import Pool
 from service.mirror.store import ConflictError
 
 # A record's own fault. Everything else that PostgreSQL says is an outage, and an outage never costs a record.
@@ -21,3 +23,12 @@ def patiently() -> AsyncIterator[stamina.Attempt]:
 def is_passing(error: Exception) -> bool:
     """Tell whether the same attempt may succeed later."""
     return isinstance(error, (ConflictError, *OUTAGES)) and not isinstance(error, RECORD_ERRORS)
+
+
+async def answers(pool: Pool) -> bool:
+    """Tell whether PostgreSQL answers, within two seconds."""
+    try:
+        async with asyncio.timeout(2):
+            return bool(await pool.fetchval("SELECT true"))
+    except OUTAGES:
+        return False

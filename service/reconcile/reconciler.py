@@ -14,7 +14,7 @@ from service.database import DatabaseUnreachableError, Pool, connect, require_sc
 from service.health import Health
 from service.http import serve
 from service.kafka import require_kafka
-from service.mirror.patience import OUTAGES
+from service.mirror.patience import OUTAGES, answers
 from service.publisher import NotDurableError, Publisher
 from service.reconcile.drift import measure
 from service.reconcile.refetch import Refetcher
@@ -62,11 +62,7 @@ class Reconciler:
 
     async def is_ready(self) -> bool:
         """Tell whether PostgreSQL answers."""
-        try:
-            async with asyncio.timeout(2):
-                return bool(await self._pool.fetchval("SELECT true"))
-        except OUTAGES:
-            return False
+        return await answers(self._pool)
 
     async def _serve(self, account: Account) -> None:
         patience = _RESTART_SECONDS

@@ -12,7 +12,7 @@ from service.cloudinary.announcer import Announcer
 from service.cloudinary.client import Account
 from service.cloudinary.errors import CredentialsError
 from service.database import DatabaseUnreachableError, Pool
-from service.mirror.patience import OUTAGES
+from service.mirror.patience import OUTAGES, answers
 from service.publisher import Publisher
 from service.settings import Settings
 from service.telemetry import Metrics
@@ -78,13 +78,7 @@ class Writeback:
 
     async def is_ready(self) -> bool:
         """Tell whether PostgreSQL answers, and every cloud accepts our credentials."""
-        if self._refused:
-            return False
-        try:
-            async with asyncio.timeout(2):
-                return bool(await self._pool.fetchval("SELECT true"))
-        except OUTAGES:
-            return False
+        return not self._refused and await answers(self._pool)
 
     async def _work(self, cloud: str, worker: Worker, wake: asyncio.Event) -> None:
         while True:

@@ -133,7 +133,7 @@ async def reconciling_with(settings: Settings, pool: Pool, clock: Clock, **optio
             "key": KEY,
             "secret": SECRET.decode(),
             "clock": clock,
-            "retry_unit": 0.01,
+            "retry_unit": 0.1,
             "seed": 1,
         }
         standin = await running.enter_async_context(run_standin(Options(**given | {"hourly_limit": 100_000} | options)))

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -21,7 +20,7 @@ from service.reconcile.sweep import Sweep, SweepUnderWayError
 from service.reconcile.sweeps import Scope, locked
 from service.settings import Cloud, Settings
 from tests.bodies import CLOUD, KEY
-from tests.integration.conftest import eventually
+from tests.integration.conftest import MEDIAMIRROR, eventually
 from tests.integration.reconciling import Clock, Reconciling, live_through, reconciling_with
 
 LISTING = "GET */resources/*"
@@ -232,16 +231,24 @@ async def test_an_expired_cursor_begins_its_listing_anew(site: Reconciling) -> N
 async def test_a_limit_is_waited_for_until_its_reset_and_webhooks_go_on_meanwhile(site: Reconciling) -> None:
     site.standin.account.seed(10)
     site.standin.faults.fail(LISTING, 420, resets_in=2)
+    assert site.account.budget is not None
+    pauses: list[float] = []
+    site.account.budget.on_pause = lambda _, seconds: pauses.append(seconds)
+
+    async def pausing() -> bool:
+        return bool(pauses)
+
     started = time.monotonic()
     sweeping = asyncio.create_task(site.sweep())
-    await asyncio.sleep(0.3)
+    await eventually(pausing)
     site.standin.account.upload(public_id="meanwhile")
     await site.settled()
     assert "meanwhile" in {row["public_id"] for row in (await site.live()).values()}
     assert not sweeping.done()
     report = await sweeping
     assert report.status == "complete"
-    assert 1.9 < time.monotonic() - started < 6
+    assert max(pauses) == pytest.approx(2, abs=0.1)
+    assert time.monotonic() - started > 1.9
     await site.sweep()
     assert await site.differences() == []
 
@@ -334,7 +341,7 @@ async def test_an_asset_that_was_only_named_is_asked_for_by_its_name(site: Recon
 async def test_a_sweep_that_is_killed_goes_on_where_it_stood(site: Reconciling, environment: dict[str, str]) -> None:
     site.standin.account.seed(10_000)
     environment |= {"MEDIAMIRROR_CLOUDS": orjson.dumps({CLOUD: site.cloud_as_set}).decode(), "MEDIAMIRROR_RECONCILE_SHARE": "1"}
-    sweeping = await asyncio.create_subprocess_exec(sys.executable, "-c", _RECONCILE, env=os.environ | environment)
+    sweeping = await asyncio.create_subprocess_exec(MEDIAMIRROR, "reconcile", env=os.environ | environment)
 
     async def in_the_middle() -> bool:
         return bool(await site.pool.fetchval("SELECT true FROM media_sweeps WHERE listed >= 3000"))
@@ -355,9 +362,6 @@ async def test_a_sweep_that_is_killed_goes_on_where_it_stood(site: Reconciling, 
 
     await eventually(all_there)
     assert (await site.sweep()).progress.published == 0
-
-
-_RECONCILE = "import typer; from service.reconcile.command import reconcile; typer.run(reconcile)"
 
 
 async def test_the_reconciler_answers_questions_and_sweeps_by_itself(site: Reconciling) -> None:
@@ -394,7 +398,7 @@ async def test_the_reconciler_answers_questions_and_sweeps_by_itself(site: Recon
 
 async def mediamirror(environment: dict[str, str], *arguments: str) -> tuple[int, str]:
     running = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _COMMANDS, *arguments, env=os.environ | environment, stdout=asyncio.subprocess.PIPE
+        MEDIAMIRROR, *arguments, env=os.environ | environment, stdout=asyncio.subprocess.PIPE
     )
     said, _ = await running.communicate()
     return running.returncode or 0, said.decode()
@@ -428,14 +432,3 @@ async def test_a_notification_that_failed_is_told_as_the_cause(site: Reconciling
     assert report.kinds == {"missing": 1}
     (drift,) = await read_drift(site.pool, CLOUD, None)
     assert [row["cause"] for row in drift.findings] == ["a notification failed: upload: ZeroDivisionError()"]
-
-
-_COMMANDS = """
-import typer
-from service.reconcile.drift_command import drift
-from service.reconcile.command import reconcile
-app = typer.Typer()
-app.command()(drift)
-app.command()(reconcile)
-app()
-"""
