@@ -95,6 +95,8 @@ def error_of(exchange: Exchange, cloud: str, function: str) -> CloudinaryError:
         reason = said or (str(exchange.failure) if exchange.failure else "an answer that can't be read")
         return UnavailableError(said=reason[:_SAID_CHARACTERS], effect_unknown=not exchange.unsent, **about)
     said = said[:_SAID_CHARACTERS]
+    if "subscription" in said.lower():
+        return NotAllowedError(said=said, **about)  # to an add-on, told with the status of a limit; waiting would not help
     if status in (_ENHANCE_YOUR_CALM, HTTPStatus.TOO_MANY_REQUESTS):
         return RateLimitedError(said=said, resets_in=_resets_in(exchange.headers, said), **about)
     return _CLASSES.get(status, CloudinaryError)(said=said, **about)

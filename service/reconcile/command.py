@@ -142,7 +142,8 @@ def _print(report: Report, *, as_json: bool) -> None:
             }
         )
         return
-    drift = ", ".join(f"{found:,} {kind}" for kind, found in sorted(report.kinds.items())) or "none"
+    drift = ", ".join(f"{found:,} {kind}" for kind, found in sorted(report.kinds.items()))
+    drift = drift or ("none, the readings tell what webhooks leave out" if progress.published else "none")
     would = "would be " if progress.scope.dry_run else ""
     sys.stdout.write(
         f"{progress.cloud}: sweep {progress.id} {report.status}: {progress.listed:,} listed in {progress.calls:,} calls,"

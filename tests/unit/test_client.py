@@ -227,7 +227,7 @@ def test_a_reading_is_dated_down_to_the_whole_second() -> None:
     [
         (limits(0, resets_in=90), "Rate Limit Exceeded.", 90),
         ({"Date": limits(0)["Date"]}, "Limit reached. Try again on 2026-10-07 13:00:00 UTC", 3600),
-        ({}, "You do not have an active subscription", 60),
+        ({}, "Slow down", 60),
         (limits(0, resets_in=-5), "Rate Limit Exceeded.", 0.1),
     ],
 )
@@ -236,6 +236,12 @@ async def test_a_limit_tells_by_cloudinarys_own_clock_when_it_ends(headers: dict
         with pytest.raises(RateLimitedError) as caught:
             await account.call(api.ping, purpose=Purpose.CHECK)
     assert caught.value.resets_in == seconds
+
+
+async def test_an_add_on_without_a_subscription_is_no_limit_to_wait_for() -> None:
+    async with answered_by(Reply(420, {"error": {"message": "You don't have an active subscription"}})) as (account, _):
+        with pytest.raises(NotAllowedError, match="subscription"):
+            await account.call(api.ping, purpose=Purpose.CHECK)
 
 
 async def test_a_call_that_the_sdk_can_not_make_is_a_mistake_of_ours() -> None:
