@@ -392,6 +392,30 @@ async def test_one_that_is_retried_waits_for_the_later_one_that_is_under_way(des
     assert await store.claim(CLOUD, 10, uploads=False) == []
 
 
+async def test_what_was_completed_long_ago_is_removed_and_what_failed_is_kept(desk: Desk) -> None:
+    old, young, failed = await desk.ask(
+        *(
+            request(desk, public_id, Kind.DESTROY, expected=expected)
+            for public_id, expected in (("p/0", None), ("p/1", None), ("p/2", 7))
+        )
+    )
+    await desk.worked_off()
+    await desk.pool.execute(
+        "UPDATE media_operations SET completed_at = now() - interval '31 days' WHERE id = ANY ($1)", [old, failed]
+    )
+    working = asyncio.create_task(desk.writeback().run())
+
+    async def is_removed() -> bool:
+        return old not in await desk.operations()
+
+    try:
+        await eventually(is_removed)
+    finally:
+        working.cancel()
+        await asyncio.wait([working])
+    assert (await desk.operations()).keys() == {young, failed}
+
+
 async def test_two_workers_share_the_work_and_do_nothing_twice(desk: Desk) -> None:
     await desk.ask(*one_of_each(desk), *(request(desk, "p/3", Kind.TAGS, set=[str(number)]) for number in range(5)))
     tasks = [asyncio.create_task(desk.writeback(cleanup_delay=0).run()) for _ in range(3)]
