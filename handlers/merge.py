@@ -7,10 +7,9 @@ A group's clock is that of the newest statement of its whole. An element told of
 `group.element`; an older one needs none, since the whole has decided it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import NamedTuple
 
 from handlers.folders import location
 from schemas.asset import COLUMNS, ELEMENTS, VERSIONED, Asset, AssetKey, Group
@@ -18,13 +17,20 @@ from schemas.change import GONE, Change
 from schemas.clock import Clock, floor_of, time_of
 from schemas.folder import FolderEvent
 
-Values = dict[str, object]
+Values = Mapping[str, object]
 
 _GROUPS = frozenset(group.value for group in Group)
+_NAMES = {group: group.value for group in Group}
+# Where a row holds a group's columns: (column, place, what it is when nothing is told). Elements are one column.
+_PLACES = {
+    group: tuple((column, Asset._fields.index(column), Asset._field_defaults[column]) for column in columns)
+    for group, columns in COLUMNS.items()
+}
+_ELEMENTS_PLACE = {group: Asset._fields.index(group.value) for group in ELEMENTS}
+_ASSET_FOLDER, _DELETED_AT, _CLOCKS, _REVISION = map(Asset._fields.index, ("asset_folder", "deleted_at", "clocks", "revision"))
 
 
-@dataclass(frozen=True, slots=True)
-class Merged:
+class Merged(NamedTuple):
     """An asset after a change, and the groups whose fields now differ (empty: nothing that anyone can see has changed)."""
 
     asset: Asset
@@ -38,17 +44,20 @@ def merge(asset: Asset | None, key: AssetKey, change: Change, moves: Sequence[Fo
     """
     before = asset or Asset.unseen(key)
     clocks = dict(before.clocks)
+    divided = _is_divided(clocks)
+    clock, content_clock = change.clock, change.content_clock
     won: dict[Group, Values] = {}
     for group, told in change.wholes.items():
-        if (values := _whole(_values(before, group), clocks, group, told, change.clock_of(group))) is not None:
+        at = content_clock if group in VERSIONED else clock
+        if (values := _whole(before, clocks, group, told, at, divided=divided)) is not None:
             won[group] = values
     for group, told in change.parts.items():
         values = won.get(group)
         if group in VERSIONED:
             # parts of a newer content are no parts of the older one
-            values = _whole(_values(before, group), clocks, group, {}, floor_of(change.version))
+            values = _whole(before, clocks, group, {}, floor_of(change.version), divided=divided)
         present = _values(before, group) if values is None else values
-        if (after := _part(present, clocks, group, told, change.clock_of(group))) is not None:
+        if (after := _part(present, clocks, group, told, content_clock if group in VERSIONED else clock)) is not None:
             values = after
         if values is not None:
             won[group] = values
@@ -59,6 +68,7 @@ def join(asset: Asset | None, other: Asset, key: AssetKey, moves: Sequence[Folde
     """Apply all that is known of `other` to the asset `key`: they have turned out to be one."""
     before = asset or Asset.unseen(key)
     clocks = dict(before.clocks)
+    divided = _is_divided(clocks)
     won: dict[Group, Values] = {}
     for group in Group:
         theirs = _values(other, group)
@@ -66,7 +76,7 @@ def join(asset: Asset | None, other: Asset, key: AssetKey, moves: Sequence[Folde
         values = None
         if (whole := other.clocks.get(group)) is not None:
             told = {name: value for name, value in theirs.items() if name not in parts}
-            values = _whole(_values(before, group), clocks, group, told, whole)
+            values = _whole(before, clocks, group, told, whole, divided=divided)
         for name, clock in parts.items():
             present = _values(before, group) if values is None else values
             after = _part(present, clocks, group, {name: theirs.get(name, GONE)}, clock)
@@ -81,23 +91,26 @@ def relocate(asset: Asset, moves: Sequence[FolderEvent]) -> Merged:
     return _after(asset, asset, {}, dict(asset.clocks), moves)
 
 
-def _whole(values: Values, clocks: dict[str, Clock], group: Group, told: Mapping[str, object], clock: Clock) -> Values | None:
+def _whole(before: Asset, clocks: dict[str, Clock], group: Group, told: Values, clock: Clock, *, divided: bool) -> Values | None:
     """Put a whole group in place, but for the elements told of later; None when it comes too late itself."""
     if clock <= clocks.get(group, ""):
         return None
+    clocks[_NAMES[group]] = clock
+    if not divided or not (elements := _elements(clocks, group)):
+        return told
+    values = _values(before, group)
     after = dict(told)
-    for name, own in list(_elements(clocks, group)):
+    for name, own in elements:
         if own <= clock:
             del clocks[f"{group}.{name}"]
         elif name in values:
             after[name] = values[name]
         else:
             after.pop(name, None)
-    clocks[group.value] = clock
     return after
 
 
-def _part(values: Values, clocks: dict[str, Clock], group: Group, told: Mapping[str, object], clock: Clock) -> Values | None:
+def _part(values: Values, clocks: dict[str, Clock], group: Group, told: Values, clock: Clock) -> Values | None:
     """Put single elements in place; None when all of them come too late."""
     if clock <= clocks.get(group, ""):
         return None
@@ -115,9 +128,13 @@ def _part(values: Values, clocks: dict[str, Clock], group: Group, told: Mapping[
     return after
 
 
-def _elements(clocks: Mapping[str, Clock], group: Group) -> Iterable[tuple[str, Clock]]:
-    if len(clocks) <= len(_GROUPS) and clocks.keys() <= _GROUPS:
-        return ()  # as most assets are
+def _is_divided(clocks: Mapping[str, Clock]) -> bool:
+    """Tell whether any element has a clock of its own. Those of most assets have none."""
+    return not clocks.keys() <= _GROUPS
+
+
+def _elements(clocks: Mapping[str, Clock], group: Group) -> Sequence[tuple[str, Clock]]:
+    """Give the group's elements that have clocks of their own."""
     prefix = f"{group}."
     return [(name[len(prefix) :], clock) for name, clock in clocks.items() if name.startswith(prefix)]
 
@@ -140,43 +157,45 @@ def _deleted_at(clocks: Mapping[str, Clock]) -> datetime | None:
     return None
 
 
-_DEFAULTS = {field.name: field.default for field in fields(Asset)}
-
-
-def _columns(group: Group, values: Values) -> dict[str, Any]:
-    """Give the columns that hold a group's values."""
-    if group is Group.TAGS:
-        return {"tags": sorted(values)}
-    if group in ELEMENTS:
-        return {group.value: values}
-    return {column: values.get(column, _DEFAULTS[column]) for column in COLUMNS[group]}
-
-
 def _after(
-    asset: Asset | None, before: Asset, won: Mapping[Group, Values], clocks: Mapping[str, Clock], moves: Sequence[FolderEvent]
+    asset: Asset | None, before: Asset, won: Mapping[Group, Values], clocks: dict[str, Clock], moves: Sequence[FolderEvent]
 ) -> Merged:
-    updates: dict[str, Any] = {}
+    row: list[object] = list(before)
     changed: list[Group] = []
     for group, values in won.items():
-        columns = _columns(group, values)
-        updates |= columns
-        # an assigned folder shows as the folder that it has become
-        if group is not Group.FOLDER and columns != {column: getattr(before, column) for column in columns}:
+        if _put(row, group, values):
             changed.append(group)
-    assigned = updates.get("assigned_folder", before.assigned_folder)
+    assigned = won[Group.FOLDER].get("assigned_folder") if Group.FOLDER in won else before.assigned_folder
     if assigned is not None:
-        folder = location(assigned, clocks[Group.FOLDER], moves)
+        folder = location(str(assigned), clocks[Group.FOLDER], moves)
         if folder != before.asset_folder:
-            updates["asset_folder"] = folder
+            row[_ASSET_FOLDER] = folder
             changed.append(Group.FOLDER)
-    if {Group.ALIVE, Group.DELETED, Group.GONE} & won.keys():
+    if Group.ALIVE in won or Group.DELETED in won or Group.GONE in won:
         deleted_at = _deleted_at(clocks)
         if deleted_at != before.deleted_at:
-            updates["deleted_at"] = deleted_at
+            row[_DELETED_AT] = deleted_at
             changed.append(Group.EXISTENCE)
     if asset is None and not changed:
         # a row that comes to be is a change, whatever its fields are
         changed.append(Group.EXISTENCE)
-    if not updates and clocks == before.clocks and asset is not None:
+    if not won and not changed:
         return Merged(before, ())
-    return Merged(replace(before, **updates, clocks=clocks, revision=before.revision + bool(changed)), tuple(changed))
+    row[_CLOCKS] = clocks
+    row[_REVISION] = before.revision + bool(changed)
+    return Merged(Asset._make(row), tuple(changed))
+
+
+def _put(row: list[object], group: Group, values: Values) -> bool:
+    """Put a group's values in a row; tells whether anyone sees a difference."""
+    if (place := _ELEMENTS_PLACE.get(group)) is not None:
+        present = row[place]
+        row[place] = now = sorted(values) if group is Group.TAGS else values
+        return now != present
+    differs = False
+    for column, place, default in _PLACES[group]:
+        value = values.get(column, default)
+        differs = differs or value != row[place]
+        row[place] = value
+    # an assigned folder shows as the folder that it has become
+    return differs and group is not Group.FOLDER

@@ -24,7 +24,8 @@ def missing(notification: Notification) -> list[Change]:
 
 
 def _read(notification: Notification, body: Upload) -> Change:
-    wholes = described(body)
+    name = body.name
+    wholes = described(body, name)
     if (existence := _existence(body)) is not None:
         wholes[existence] = {}
     parts: dict[Group, dict[str, object]] = {
@@ -34,7 +35,7 @@ def _read(notification: Notification, body: Upload) -> Change:
     if body.version is not None:
         # said of placeholders only
         wholes[Group.PLACEHOLDER] = {"placeholder": bool(body.placeholder)}
-    return Change(body.asset_id, body.name, notification.clock(Rank.READING), wholes, parts, version=body.version or 0)
+    return Change(body.asset_id, name, notification.clock(Rank.READING), wholes, parts, version=body.version or 0)
 
 
 def _existence(body: Upload) -> Group | None:

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TypeAlias, TypeVar
 
 from schemas.asset import Group
@@ -48,7 +47,7 @@ def _with_collisions(notification: Notification, changes: list[Change]) -> list[
         return changes
     public_ids = Counter(change.name.public_id for change in changes if change.name)
     return [
-        replace(change, refetch="its public id stands twice in one notification")
+        change._replace(refetch="its public id stands twice in one notification")
         if change.name and public_ids[change.name.public_id] > 1
         else change
         for change in changes

@@ -1,6 +1,9 @@
 """`upload`: an asset was stored, or stored again under its name."""
 
-from schemas.asset import COLUMNS, Group
+from collections.abc import Mapping
+from operator import attrgetter
+
+from schemas.asset import COLUMNS, AssetName, Group
 from schemas.bodies import Upload, read
 from schemas.change import Change
 from schemas.notification import Notification
@@ -23,40 +26,49 @@ _NOT_DETAILS = frozenset(
 )
 
 
+_content_of = attrgetter(*COLUMNS[Group.CONTENT])
+
+
 def stored(notification: Notification) -> list[Change]:
     """Assert all that the body states; what it leaves out is not asserted."""
     body = read(Upload, notification.body)
-    if not body.names_an_asset:
+    name = body.name
+    if body.asset_id is None and name is None:
         return []
-    wholes = described(body) | {Group.ALIVE: {}}
+    wholes = described(body, name)
+    wholes[Group.ALIVE] = {}
     if not body.existing:
-        wholes |= {
-            Group.CONTENT: content(body),
-            Group.DETAILS: details(body),
-            Group.PLACEHOLDER: {"placeholder": bool(body.placeholder)},
-        }
-    return [Change(body.asset_id, body.name, notification.clock(), wholes, version=body.version or 0)]
+        wholes[Group.CONTENT] = content(body)
+        wholes[Group.DETAILS] = details(body)
+        wholes[Group.PLACEHOLDER] = {"placeholder": bool(body.placeholder)}
+    return [Change(body.asset_id, name, notification.clock(), wholes, version=body.version or 0)]
 
 
-def described(body: Upload) -> dict[Group, dict[str, object]]:
+def described(body: Upload, name: AssetName | None) -> dict[Group, Mapping[str, object]]:
     """Give what a body states beside the content."""
-    folder = body.asset_folder if body.asset_folder is not None else body.folder
-    stated: dict[Group, dict[str, object] | None] = {
-        Group.NAME: body.name and body.name._asdict(),
-        Group.FOLDER: None if folder is None else {"assigned_folder": folder},
-        Group.DISPLAY: None if body.display_name is None else {"display_name": body.display_name},
-        Group.TAGS: None if body.tags is None else dict.fromkeys(body.tags, True),
-        Group.CONTEXT: None if body.context is None else _custom(body.context),
-        Group.METADATA: body.metadata,
-        Group.ACCESS: None if body.access_control is None else {"access_control": body.access_control},
-        Group.MODERATION: None if body.moderation is None else _by_kind(body.moderation),
-    }
-    return {group: values for group, values in stated.items() if values is not None}
+    stated: dict[Group, Mapping[str, object]] = {}
+    if name is not None:
+        stated[Group.NAME] = {"resource_type": name.resource_type, "type": name.type, "public_id": name.public_id}
+    if (folder := body.asset_folder if body.asset_folder is not None else body.folder) is not None:
+        stated[Group.FOLDER] = {"assigned_folder": folder}
+    if body.display_name is not None:
+        stated[Group.DISPLAY] = {"display_name": body.display_name}
+    if body.tags is not None:
+        stated[Group.TAGS] = dict.fromkeys(body.tags, True)
+    if body.context is not None:
+        stated[Group.CONTEXT] = _custom(body.context)
+    if body.metadata is not None:
+        stated[Group.METADATA] = body.metadata
+    if body.access_control is not None:
+        stated[Group.ACCESS] = {"access_control": body.access_control}
+    if body.moderation is not None:
+        stated[Group.MODERATION] = _by_kind(body.moderation)
+    return stated
 
 
 def content(body: Upload) -> dict[str, object]:
     """Give the content's columns."""
-    return {column: getattr(body, column) for column in COLUMNS[Group.CONTENT]}
+    return dict(zip(COLUMNS[Group.CONTENT], _content_of(body), strict=True))
 
 
 def details(body: Upload) -> dict[str, object]:

@@ -1,7 +1,6 @@
 """One asset of a cloud, as the mirror knows it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
@@ -76,15 +75,33 @@ class AssetKey(NamedTuple):
     cloud: str
     asset_id: str
 
+    @property
+    def is_name(self) -> bool:
+        """Whether it is of an asset that was only ever named; a slash tells that from Cloudinary's ids."""
+        return "/" in self.asset_id
+
 
 def key_of_name(cloud: str, name: AssetName) -> AssetKey:
-    """Give the key of an asset whose id nobody has told yet; a slash tells it from Cloudinary's ids."""
-    return AssetKey(cloud, str(name))
+    """Give the key of an asset whose id nobody has told yet."""
+    return AssetKey(cloud, f"{name.resource_type}/{name.type}/{name.public_id}")
 
 
-@dataclass(frozen=True, slots=True)
-class Asset:
-    """A row of `media_assets`, but for `updated_at`, which PostgreSQL sets."""
+def _name_in(key: AssetKey) -> AssetName | None:
+    parts = key.asset_id.split("/", 2)
+    return AssetName(*parts) if len(parts) == len(AssetName._fields) else None
+
+
+# Shared by all assets that have none; nobody changes a Mapping, or another asset's tags.
+_NOTHING: Mapping[str, object] = {}
+_NO_CLOCKS: Mapping[str, Clock] = {}
+_NO_TAGS: list[str] = []
+
+
+class Asset(NamedTuple):
+    """A row of `media_assets` in the order of its queries' columns, but for `updated_at`, which PostgreSQL sets.
+
+    A tuple, since a batch makes thousands: PostgreSQL's rows become assets, and assets rows, without a look at their fields.
+    """
 
     cloud: str
     asset_id: str
@@ -104,31 +121,29 @@ class Asset:
     created_at: datetime | None = None
     uploaded_at: datetime | None = None
     placeholder: bool = False
-    details: Mapping[str, object] = field(default_factory=dict)
+    details: Mapping[str, object] = _NOTHING
     # folder
     assigned_folder: str | None = None  # as it was told, at the folder group's clock
     asset_folder: str | None = None  # where folder moves have brought it since
     # the others
     display_name: str | None = None
-    tags: list[str] = field(default_factory=list)
-    context: Mapping[str, object] = field(default_factory=dict)
-    metadata: Mapping[str, object] = field(default_factory=dict)
+    tags: list[str] = _NO_TAGS
+    context: Mapping[str, object] = _NOTHING
+    metadata: Mapping[str, object] = _NOTHING
     access_control: list[object] | None = None
-    moderation: Mapping[str, object] = field(default_factory=dict)  # by kind
-    derived: Mapping[str, object] = field(default_factory=dict)  # by transformation
+    moderation: Mapping[str, object] = _NOTHING  # by kind
+    derived: Mapping[str, object] = _NOTHING  # by transformation
     deleted_at: datetime | None = None
 
-    clocks: Mapping[str, Clock] = field(default_factory=dict)  # by group, and by group.element where an element is newer
+    clocks: Mapping[str, Clock] = _NO_CLOCKS  # by group, and by group.element where an element is newer
     revision: int = 0  # how many changes were applied
 
     @classmethod
     def unseen(cls, key: AssetKey) -> Self:
         """Give an asset of which nothing is known but its key."""
-        parts = key.asset_id.split("/", 2)
-        if len(parts) < len(AssetName._fields):
+        if not key.is_name or (name := _name_in(key)) is None:
             return cls(*key)
-        resource_type, delivery_type, public_id = parts
-        return cls(*key, resource_type=resource_type, type=delivery_type, public_id=public_id)
+        return cls(*key, resource_type=name.resource_type, type=name.type, public_id=name.public_id)
 
     @property
     def key(self) -> AssetKey:

@@ -1,10 +1,10 @@
 """What one notification asserts about one asset."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
-from schemas.asset import VERSIONED, AssetName, Group
+from schemas.asset import AssetName, Group
 from schemas.clock import Clock, content_clock_of
 
 
@@ -18,8 +18,10 @@ class Gone:
 GONE: Final = Gone()
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+_NOTHING: Mapping[Group, Mapping[str, object]] = MappingProxyType({})
+
+
+class Change(NamedTuple):
     """Assertions about one asset, all as of one clock.
 
     The asset is meant by `asset_id`, or, in bodies that lack it, by `name`: what it was called before the change.
@@ -29,12 +31,13 @@ class Change:
     name: AssetName | None
     clock: Clock
     # group -> all of its columns or elements: what is not among them is not there
-    wholes: Mapping[Group, Mapping[str, object]] = field(default_factory=dict)
+    wholes: Mapping[Group, Mapping[str, object]] = _NOTHING
     # group -> some of its columns or elements, `GONE` for what is removed: the others stay as they are
-    parts: Mapping[Group, Mapping[str, object]] = field(default_factory=dict)
+    parts: Mapping[Group, Mapping[str, object]] = _NOTHING
     version: int = 0  # Cloudinary's version of the content spoken of, where the body says it
     refetch: str | None = None  # why the account must be asked, when the body doesn't tell all
 
-    def clock_of(self, group: Group) -> Clock:
-        """Give the clock that decides whether this change wins the group."""
-        return content_clock_of(self.version, self.clock) if group in VERSIONED else self.clock
+    @property
+    def content_clock(self) -> Clock:
+        """The clock that decides whether this change wins a versioned group; `clock` decides the others."""
+        return content_clock_of(self.version, self.clock)

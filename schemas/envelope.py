@@ -5,8 +5,8 @@ The value is the body byte for byte, so that its signature can be checked again 
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from schemas.json import JSONObject
 
@@ -15,8 +15,7 @@ class NotOursError(ValueError):
     """A record on the topic lacks the headers that the gateway writes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """What the gateway knows of a body it has verified."""
 
     cloud: str

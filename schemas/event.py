@@ -1,9 +1,10 @@
 """What happened to an asset or a folder, for whoever subscribes: CloudEvents 1.0 (https://cloudevents.io)."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from enum import StrEnum
+from operator import attrgetter
+from typing import NamedTuple
 
 import orjson
 
@@ -37,15 +38,15 @@ _FOLDER_TYPES = {
 }
 
 # An asset as subscribers see it: a row without what only the mirror needs.
-PUBLIC_FIELDS = tuple(name for name in Asset.__dataclass_fields__ if name not in ("assigned_folder", "clocks"))
+PUBLIC_FIELDS = tuple(name for name in Asset._fields if name not in ("assigned_folder", "clocks"))
+_public_values = attrgetter(*PUBLIC_FIELDS)
 _PUBLIC_COLUMNS = {
     group: ("asset_folder",) if group is Group.FOLDER else (group.value,) if group in ELEMENTS else COLUMNS[group]
     for group in Group
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(NamedTuple):
     """The notification behind an event."""
 
     notification_type: str
@@ -55,8 +56,7 @@ class Cause:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class MediaEvent:
+class MediaEvent(NamedTuple):
     """One event, in the order of the columns of `media_outbox`."""
 
     cloud: str
@@ -69,22 +69,24 @@ class MediaEvent:
     about: bytes  # the members of the data beside the state, as a JSON object
 
 
-def asset_event(before: Asset | None, after: Asset, changed: Iterable[Group], moment: datetime, cause: Cause) -> MediaEvent:
+def asset_event(before: Asset | None, after: Asset, changed: Collection[Group], moment: datetime, cause: Cause) -> MediaEvent:
     """Tell that an asset has changed."""
-    told: dict[str, object] = {
-        column: {"from": getattr(before, column) if before else None, "to": getattr(after, column)}
-        for group in changed
-        for column in _PUBLIC_COLUMNS[group]
-        if before is None or getattr(before, column) != getattr(after, column)
-    }
-    state, about = state_of(after), orjson.dumps({"changed": told, "cause": cause})
+    now = _public(after)
+    columns = [column for group in changed for column in _PUBLIC_COLUMNS[group]]
+    told: dict[str, object]
+    if before is None:
+        told = {column: {"from": None, "to": now[column]} for column in columns}
+    else:
+        then = _public(before)
+        told = {column: {"from": old, "to": now[column]} for column in columns if (old := then[column]) != now[column]}
+    state, about = orjson.dumps(now), _about("changed", told, cause)
     if len(state) + len(about) > _MOST_BYTES:
         # what it is now matters more than what it was
-        about = orjson.dumps({"changed": {name: {"from": None, "to": None} for name in told}, "cause": cause})
+        about = _about("changed", {name: {"from": None, "to": None} for name in told}, cause)
     return MediaEvent(
         cloud=after.cloud,
         subject=after.asset_id,
-        type=_type_of(before, after),
+        type=_type_of(before, after, changed),
         event_id=f"{after.cloud}/{after.asset_id}/{after.revision}",
         event_time=moment,
         revision=after.revision,
@@ -103,7 +105,7 @@ def purge_event(asset: Asset, moment: datetime, cause: Cause) -> MediaEvent:
         event_time=moment,
         revision=asset.revision + 1,
         state=None,
-        about=orjson.dumps({"changed": {}, "cause": cause}),
+        about=_about("changed", {}, cause),
     )
 
 
@@ -118,22 +120,30 @@ def folder_event(cloud: str, event: FolderEvent, moment: datetime, cause: Cause)
         event_time=moment,
         revision=None,
         state=None,
-        about=orjson.dumps({"folder": folder, "cause": cause}),
+        about=_about("folder", folder, cause),
     )
 
 
 def state_of(asset: Asset) -> bytes:
     """Give an asset as subscribers see it, as JSON."""
-    return orjson.dumps({name: getattr(asset, name) for name in PUBLIC_FIELDS})
+    return orjson.dumps(_public(asset))
 
 
-def _type_of(before: Asset | None, after: Asset) -> EventType:
+def _public(asset: Asset) -> dict[str, object]:
+    return dict(zip(PUBLIC_FIELDS, _public_values(asset), strict=True))
+
+
+def _about(what: str, told: Mapping[str, object], cause: Cause) -> bytes:
+    return orjson.dumps({what: told, "cause": cause._asdict()})
+
+
+def _type_of(before: Asset | None, after: Asset, changed: Collection[Group]) -> EventType:
     if after.deleted_at is not None and (before is None or before.deleted_at is None):
         return EventType.DELETED
     if before is None:
         return EventType.CREATED
     if before.deleted_at is not None and after.deleted_at is None:
         return EventType.RESTORED
-    if before.name != after.name and before.name is not None:
+    if Group.NAME in changed and before.name is not None and before.name != after.name:
         return EventType.RENAMED
     return EventType.UPDATED

@@ -1,8 +1,8 @@
 """What Cloudinary said, and the time it speaks of."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from schemas.clock import Clock, Rank, clock_of
 from schemas.envelope import Envelope
@@ -13,8 +13,7 @@ _JOBS = frozenset({"eager", "explode", "info", "moderation", "moderation_summary
 _BODY_TIMES = ("moderation_updated_at", "timestamp", "uploaded_at", "created_at")
 
 
-@dataclass(frozen=True, slots=True)
-class Notification:
+class Notification(NamedTuple):
     """One verified body."""
 
     envelope: Envelope
@@ -74,7 +73,7 @@ def _event_time(envelope: Envelope, body: JSONObject, triggered_at: datetime | N
 def _triggered_by(value: JSON) -> str | None:
     if not isinstance(value, dict):
         return None
-    return ":".join(str(value[part]) for part in ("source", "id") if value.get(part)) or None
+    return ":".join([str(told) for part in ("source", "id") if (told := value.get(part))]) or None
 
 
 def read_moment(value: JSON) -> datetime | None:

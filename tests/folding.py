@@ -1,7 +1,7 @@
 """The mirror without its parts: batches folded into a dictionary instead of a table."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
@@ -70,7 +70,7 @@ class MemoryMirror:
 
     def state(self) -> dict[AssetKey, Asset]:
         """The rows, but for `revision`, which counts arrivals."""
-        return {key: replace(asset, revision=0) for key, asset in self.rows.items()}
+        return {key: asset._replace(revision=0) for key, asset in self.rows.items()}
 
     def _record(self, body: dict[str, Any] | bytes, signed_at: int | None) -> FakeRecord:
         raw = body if isinstance(body, bytes) else orjson.dumps(body)

@@ -2,9 +2,10 @@
 
 from bisect import insort
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import attrgetter
 from types import MappingProxyType
+from typing import NamedTuple
 
 from handlers.merge import join, merge, relocate
 from schemas.asset import Asset, AssetKey, AssetName, Group, key_of_name
@@ -15,8 +16,7 @@ from schemas.refetch import Refetch
 _clock = attrgetter("clock")
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """An asset before and after a statement, and the groups whose fields differ."""
 
     before: Asset | None
@@ -49,9 +49,9 @@ class Book:
         self._now: dict[AssetKey, Asset] = dict(self._read)
         self._adopted: set[AssetKey] = set()
         self._purged = dict(purged)
-        self._called: dict[tuple[str, AssetName], set[AssetKey]] = {}
-        for row in self._now.values():
-            self._index(row)
+        # who may be called by a name; made when a name is first looked up, which few batches do
+        self._called: dict[tuple[str, AssetName], set[AssetKey]] | None = None
+        self._only_named = any(key.is_name for key in self._now)  # whether some may have to be adopted
         self._seen = {cloud: {event.clock for event in events} for cloud, events in folder_events.items()}
         self._moves = {
             cloud: sorted((event for event in events if event.act is FolderAct.MOVED), key=_clock)
@@ -70,6 +70,10 @@ class Book:
         if change.asset_id is not None:
             return AssetKey(cloud, change.asset_id)
         assert change.name is not None  # noqa: S101  # a change names its asset one way or the other
+        if self._called is None:
+            self._called = {}
+            for asset in self._now.values():
+                self._index(self._called, asset)
         called = (self._now[key] for key in self._called.get((cloud, change.name), ()) if key in self._now)
         holders = [asset for asset in called if asset.name == change.name]
         if not holders:
@@ -85,20 +89,20 @@ class Book:
             self.born.add(key)
             if purged.was is not None:
                 self._now[key] = purged.was
-        adopted, joined = self._adopt(key, change, moves)
+        adopted, joined = self._adopt(key, change, moves) if self._only_named else (None, ())
         merged = merge(self._now.get(key), key, change, moves)
-        changed = tuple(dict.fromkeys((*joined, *merged.changed)))
+        changed = tuple(dict.fromkeys((*joined, *merged.changed))) if joined else merged.changed
         if before is None and purged.was is not None:
             # it is told as if it were new, since that it was gone has been told
             changed = join(None, merged.asset, key, moves).changed
         # one revision a change, whatever was adopted with it
         revision = (before.revision if before else purged.revision) + bool(changed)
-        after = merged.asset if merged.asset.revision == revision else replace(merged.asset, revision=revision)
+        after = merged.asset if merged.asset.revision == revision else merged.asset._replace(revision=revision)
         self._put(after)
         if before is None and Group.CONTENT not in after.clocks and after.deleted_at is None:
             self.ask(key, "its upload was not seen")
-        if after.name is not None and after.deleted_at is None and {Group.NAME, Group.EXISTENCE} & set(changed):
-            self.claims.add((key.cloud, after.name))
+        if (Group.NAME in changed or Group.EXISTENCE in changed) and after.deleted_at is None and (name := after.name):
+            self.claims.add((key.cloud, name))
         return Step(before, after, changed, adopted)
 
     def apply_to_folders(self, cloud: str, event: FolderEvent) -> tuple[bool, list[Step]]:
@@ -127,7 +131,8 @@ class Book:
 
     def dirty(self) -> list[Asset]:
         """Give the rows to write, in key order, the order in which rows are locked."""
-        return [asset for key, asset in sorted(self._now.items()) if asset is not self._read.get(key)]
+        read = self._read.get
+        return [self._now[key] for key in sorted(self._now) if self._now[key] is not read(key)]
 
     def created(self) -> int:
         """Count the rows that were not among those read."""
@@ -157,9 +162,13 @@ class Book:
         return other, joined.changed
 
     def _put(self, asset: Asset) -> None:
-        self._now[asset.key] = asset
-        self._index(asset)
+        key = asset.key
+        self._now[key] = asset
+        self._only_named = self._only_named or key.is_name
+        if self._called is not None:
+            self._index(self._called, asset)
 
-    def _index(self, asset: Asset) -> None:
-        if asset.name is not None:
-            self._called.setdefault((asset.cloud, asset.name), set()).add(asset.key)
+    @staticmethod
+    def _index(called: dict[tuple[str, AssetName], set[AssetKey]], asset: Asset) -> None:
+        if (name := asset.name) is not None:
+            called.setdefault((asset.cloud, name), set()).add(asset.key)

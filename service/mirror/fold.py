@@ -46,21 +46,24 @@ def wanted(entries: Iterable[Entry]) -> Wanted:
     moves: dict[str, list[FolderEvent]] = {}
     folder_clouds: set[str] = set()
     for entry in entries:
+        if not entry.statements:
+            continue
+        cloud = entry.cloud
+        moved = moves.setdefault(cloud, [])
         for statement in entry.statements:
-            moved = moves.setdefault(entry.cloud, [])
             if isinstance(statement, FolderEvent):
-                folder_clouds.add(entry.cloud)
+                folder_clouds.add(cloud)
                 if statement.act is FolderAct.MOVED:
                     moved.append(statement)
                 continue
             if statement.asset_id is not None:
-                keys.add(AssetKey(entry.cloud, statement.asset_id))
+                keys.add(AssetKey(cloud, statement.asset_id))
             elif statement.name is not None:
-                names.add((entry.cloud, statement.name))
+                names.add((cloud, statement.name))
             if statement.name is not None:
                 # what was only named so far may turn out to be this asset
-                keys.add(key_of_name(entry.cloud, statement.name))
-    return Wanted(sorted(keys), sorted(names), moves, sorted(folder_clouds))
+                keys.add(key_of_name(cloud, statement.name))
+    return Wanted(keys, names, moves, sorted(folder_clouds))
 
 
 def fold(
@@ -79,6 +82,7 @@ def fold(
     for entry in entries:
         if not entry.statements:
             lines.append(log_line(entry, entry.asset_id, entry.outcome, reason=entry.reason))
+            continue
         told: list[LogLine] = []
         for statement in entry.statements:
             if isinstance(statement, Change):

@@ -1,8 +1,9 @@
 """The mirror's one transaction: rows, sync log and offsets together, or nothing."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from operator import attrgetter
+from typing import Any
 
 import orjson
 
@@ -35,20 +36,10 @@ class Advance:
     next_offset: int
 
 
-_LINE_COLUMNS = [field.name for field in fields(LogLine)]
-_line_values = attrgetter(*_LINE_COLUMNS)
-_EVENT_COLUMNS = [field.name for field in fields(MediaEvent)]
-_event_values = attrgetter(*_EVENT_COLUMNS)
-# The order of the parameters of `write_assets`.
-_ASSET_COLUMNS = (
-    "cloud", "asset_id", "public_id", "resource_type", "type", "format", "version", "version_id", "bytes", "width",
-    "height", "duration", "etag", "created_at", "uploaded_at", "placeholder", "details", "assigned_folder", "asset_folder",
-    "display_name", "tags", "context", "metadata", "access_control", "moderation", "derived", "deleted_at", "clocks", "revision",
-)  # fmt: skip
-_asset_values = attrgetter(*_ASSET_COLUMNS)
-_TAGS = _ASSET_COLUMNS.index("tags")
+# Columns among the parameters of `write_assets`, which are an asset's fields in their order.
+_TAGS = Asset._fields.index("tags")
 _JSON = [
-    _ASSET_COLUMNS.index(name) for name in ("details", "context", "metadata", "access_control", "moderation", "derived", "clocks")
+    Asset._fields.index(name) for name in ("details", "context", "metadata", "access_control", "moderation", "derived", "clocks")
 ]
 
 
@@ -135,14 +126,14 @@ async def _lock(connection: Connection, need: Wanted, events: Mapping[str, Seque
     if not (keys or need.names):
         return []
     rows = await connection.fetch(query("mirror", "lock_assets"), *_columns_of_keys(keys), *_columns_of_names(need.names))
-    return [Asset(**row) for row in rows]
+    return list(map(Asset._make, rows))
 
 
 async def take_purged(connection: Connection, keys: Collection[AssetKey]) -> dict[AssetKey, Purged]:
     """Give what is left of rows that were gone, for those that come back: a revision is never used twice."""
     purged: dict[AssetKey, Purged] = {}
     for row in await connection.fetch(query("mirror", "take_purged"), *_columns_of_keys(sorted(keys))):
-        was = Asset(**{name: row[name] for name in _ASSET_COLUMNS}) if row["is_known"] else None
+        was = Asset._make(row[name] for name in Asset._fields) if row["is_known"] else None
         purged[AssetKey(row["cloud"], row["asset_id"])] = Purged(row["revision"], was)
     return purged
 
@@ -165,8 +156,7 @@ def _changing(folded: Folded) -> Folded:
 
 
 async def _log(connection: Connection, folded: Folded) -> None:
-    records = map(_line_values, folded.lines)
-    await connection.copy_records_to_table("media_sync_log", records=records, columns=_LINE_COLUMNS)
+    await connection.copy_records_to_table("media_sync_log", records=folded.lines, columns=LogLine._fields)
 
 
 async def _write_folders(connection: Connection, folded: Folded, known: Mapping[str, Sequence[FolderEvent]]) -> None:
@@ -193,7 +183,10 @@ async def _ask(connection: Connection, folded: Folded) -> None:
 
 async def write_rows(connection: Connection, assets: Sequence[Asset]) -> int:
     """Insert or update rows; gives how many of them were not there before."""
-    columns = list(zip(*map(_asset_row, assets), strict=True))
+    columns: list[Sequence[Any]] = list(zip(*assets, strict=True))
+    columns[_TAGS] = [_array_literal(tags) if tags else "{}" for tags in columns[_TAGS]]
+    for column in _JSON:
+        columns[column] = [None if value is None else orjson.dumps(value) for value in columns[column]]
     created: int = await connection.fetchval(query("mirror", "write_assets"), *columns)
     return created
 
@@ -201,8 +194,7 @@ async def write_rows(connection: Connection, assets: Sequence[Asset]) -> int:
 async def write_events(connection: Connection, events: Sequence[MediaEvent]) -> None:
     """Put events in the outbox, and wake the relay when this commits."""
     if events:
-        records = map(_event_values, events)
-        await connection.copy_records_to_table("media_outbox", records=records, columns=_EVENT_COLUMNS)
+        await connection.copy_records_to_table("media_outbox", records=events, columns=MediaEvent._fields)
         await connection.execute(query("outbox", "notify"))
 
 
@@ -217,14 +209,6 @@ def _columns_of_names(names: Collection[tuple[str, AssetName]]) -> list[list[str
         [name.type for _, name in names],
         [name.public_id for _, name in names],
     ]
-
-
-def _asset_row(asset: Asset) -> list[object]:
-    row = list(_asset_values(asset))
-    row[_TAGS] = _array_literal(asset.tags)
-    for column in _JSON:
-        row[column] = None if row[column] is None else orjson.dumps(row[column])
-    return row
 
 
 def _array_literal(items: Sequence[str]) -> str:

@@ -85,7 +85,7 @@ async def _replay(settings: Settings, span: Span, cloud: str | None, asset: str 
 
 def _print_change(line: LogLine, *, as_json: bool) -> None:
     if as_json:
-        print_json(asdict(line))
+        print_json(line._asdict())
         return
     subject = line.asset_id or line.reason
     where = f"{line.kafka_partition}:{line.kafka_offset}"

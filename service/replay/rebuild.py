@@ -1,7 +1,7 @@
 """Make the mirror what the log says, in one transaction."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from schemas.asset import Asset, AssetKey, Group
 from schemas.clock import latest_time
@@ -101,7 +101,7 @@ class _Repair:
             after, is_news = self._next(asset, before) if before else await self._revived(asset, gone)
             assets.append(after)
             if is_news:
-                events.append(asset_event(before, after, Group, latest_time(after.clocks.values()), self._cause))
+                events.append(asset_event(before, after, tuple(Group), latest_time(after.clocks.values()), self._cause))
         events += [purge_event(asset, latest_time(asset.clocks.values()), self._cause) for asset in extra.values()]
         if assets:
             await write_rows(self._ours, assets)
@@ -116,9 +116,9 @@ class _Repair:
     @staticmethod
     def _next(asset: Asset, before: Asset) -> tuple[Asset, bool]:
         """Give the row's next revision; when only its clocks were wrong, nobody sees a change, and it keeps the one it has."""
-        same = replace(asset, revision=before.revision)
-        visible = replace(same, clocks=before.clocks, assigned_folder=before.assigned_folder) != before
-        return (replace(asset, revision=before.revision + 1), True) if visible else (same, False)
+        same = asset._replace(revision=before.revision)
+        visible = same._replace(clocks=before.clocks, assigned_folder=before.assigned_folder) != before
+        return (asset._replace(revision=before.revision + 1), True) if visible else (same, False)
 
     async def _revived(self, asset: Asset, purged: int) -> tuple[Asset, bool]:
         """Give a row that was lost the revision it had, as far as subscribers know it; the next one if they know it otherwise.
@@ -129,9 +129,9 @@ class _Repair:
             self._published = await read_published(self._settings, self._ours)
         told = self._published.get(asset.key)
         if told is None:
-            return replace(asset, revision=max(asset.revision, purged + 1)), True
-        same = replace(asset, revision=told.revision)
-        return (same, False) if told.tells(same) else (replace(asset, revision=told.revision + 1), True)
+            return asset._replace(revision=max(asset.revision, purged + 1)), True
+        same = asset._replace(revision=told.revision)
+        return (same, False) if told.tells(same) else (asset._replace(revision=told.revision + 1), True)
 
 
 def _keys(chunk: Sequence[Difference], what: str) -> list[AssetKey]:
@@ -142,4 +142,4 @@ async def _rows(connection: Connection, keys: Sequence[AssetKey]) -> dict[AssetK
     if not keys:
         return {}
     rows = await connection.fetch(query("scratch", "some_rows"), [key.cloud for key in keys], [key.asset_id for key in keys])
-    return {asset.key: asset for asset in (Asset(**row) for row in rows)}
+    return {asset.key: asset for asset in (Asset._make(row) for row in rows)}

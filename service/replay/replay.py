@@ -3,7 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 import structlog
@@ -44,7 +44,7 @@ class Selection:
         if self._subjects is None or entry.failure is not None:
             return entry
         meant = [one for one in entry.statements if any(subject.is_meant(entry.cloud, one) for subject in self._subjects)]
-        return replace(entry, statements=meant) if meant else None
+        return entry._replace(statements=meant) if meant else None
 
 
 @dataclass
