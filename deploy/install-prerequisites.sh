@@ -1,5 +1,6 @@
 #!/bin/sh
 # What pip can't install: Python's venv, a Java runtime and Maven for the embedded Kafka, PostgreSQL's server programs.
+# `install-prerequisites.sh bench` wants Node.js and npm, too, for a peer that the benchmarks run beside us.
 # Silent when all are there. What is missing is installed as root on Debian or Ubuntu, and otherwise named, with what to run.
 set -eu
 
@@ -8,6 +9,8 @@ venv() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
 java_17() { "${JAVA_HOME:+$JAVA_HOME/bin/}java" -version 2>&1 | grep -Eq 'version "(1[7-9]|[2-9][0-9])'; }
 maven() { command -v mvn >/dev/null; }
 certificates() { [ -e /etc/ssl/certs/ca-certificates.crt ] || ! command -v apt-get >/dev/null; }
+node_18() { node --version 2>/dev/null | grep -Eq '^v(1[89]|[2-9][0-9])'; }
+npm_there() { command -v npm >/dev/null; }
 
 postgresql_15() {
     for server in "$(command -v postgres)" /usr/lib/postgresql/*/bin/postgres /usr/pgsql-*/bin/postgres \
@@ -30,6 +33,9 @@ look() {
     maven || need 'Maven' maven
     postgresql_15 || need "PostgreSQL's server 15 or newer" postgresql
     certificates || need 'CA certificates' ca-certificates
+    [ "$purpose" = bench ] || return 0
+    node_18 || need 'Node.js 18 or newer' nodejs
+    npm_there || need npm npm
 }
 
 give_up() {
@@ -37,6 +43,7 @@ give_up() {
     exit 1
 }
 
+purpose=${1:-}
 look
 [ -n "$missing" ] || exit 0
 

@@ -43,7 +43,7 @@ def storable(raw: bytes) -> JSONObject:
     """As `parse_object`, with what PostgreSQL's text can't hold (NUL, lone surrogates) replaced by U+FFFD."""
     value = parse_object(raw)
     # Both can only come from an escape, and a look at the bytes is far cheaper than one at every string.
-    if b"\\u0000" in raw or b"\\ud" in raw or b"\\uD" in raw:
+    if b"\\" in raw and (b"\\u0000" in raw or b"\\ud" in raw or b"\\uD" in raw):
         value = {clean_text(key): _clean(item) for key, item in value.items()}
     return value
 

@@ -92,12 +92,12 @@ def reachable() -> Iterator[None]:
 
 
 async def _set_codecs(connection: Connection) -> None:
-    # The binary form of jsonb is a version byte and the text. Written as bytes of JSON (`orjson.dumps`), because asyncpg would
-    # take a list among the elements of a jsonb[] for another dimension of the array.
+    # The binary form of jsonb is a version byte and the text. Bytes are JSON already: elements of a jsonb[] must come so, because
+    # asyncpg would take a list among them for another dimension of the array.
     await connection.set_type_codec(
         "jsonb",
         schema="pg_catalog",
-        encoder=lambda text: b"\x01" + text,
+        encoder=lambda value: b"\x01" + (value if isinstance(value, bytes) else orjson.dumps(value)),
         decoder=lambda data: orjson.loads(data[1:]),
         format="binary",
     )

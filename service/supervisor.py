@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 
 import structlog
 
+from service import garbage
 from service.errors import MediamirrorError
 
 new_event_loop: Callable[[], asyncio.AbstractEventLoop]
@@ -23,6 +24,7 @@ def run(main: Coroutine[object, object, None]) -> None:
 
     Raises the error that a person must act on, freed of the task groups it passed through.
     """
+    garbage.settle()
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(_until_told(main))
 

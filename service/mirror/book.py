@@ -1,6 +1,7 @@
 """A batch's assets and folders, as they are after each statement."""
 
 from bisect import insort
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -59,8 +60,8 @@ class Book:
         }
         self._asked: dict[AssetKey, list[str]] = {}
         self.new_folder_events: list[tuple[str, FolderEvent]] = []
-        self.claims: set[tuple[str, AssetName]] = set()
-        self.born: set[AssetKey] = set()
+        self.claims: defaultdict[str, set[AssetName]] = defaultdict(set)
+        self.born: defaultdict[str, set[str]] = defaultdict(set)
 
     def find(self, cloud: str, change: Change) -> AssetKey:
         """Give the asset that a change is about.
@@ -86,7 +87,7 @@ class Book:
         before = self._now.get(key)
         purged = self._purged.get(key, _NEVER)
         if before is None:
-            self.born.add(key)
+            self.born[key.cloud].add(key.asset_id)
             if purged.was is not None:
                 self._now[key] = purged.was
         adopted, joined = self._adopt(key, change, moves) if self._only_named else (None, ())
@@ -102,7 +103,7 @@ class Book:
         if before is None and Group.CONTENT not in after.clocks and after.deleted_at is None:
             self.ask(key, "its upload was not seen")
         if (Group.NAME in changed or Group.EXISTENCE in changed) and after.deleted_at is None and (name := after.name):
-            self.claims.add((key.cloud, name))
+            self.claims[key.cloud].add(name)
         return Step(before, after, changed, adopted)
 
     def apply_to_folders(self, cloud: str, event: FolderEvent) -> tuple[bool, list[Step]]:

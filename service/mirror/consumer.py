@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 import structlog
@@ -14,6 +15,7 @@ from service.kafka import KafkaUnreachableError, describe_cluster, ensure_topics
 from service.mirror.deadletter import DeadLetters, NotDeadLetteredError
 from service.mirror.entry import Entry, LogLine, Record, failed, understand, unreadable
 from service.mirror.housekeeping import Housekeeping, StandsStillError
+from service.mirror.inflight import InFlight
 from service.mirror.patience import OUTAGES, answers, patiently
 from service.mirror.positions import Positions
 from service.mirror.retention import Retention
@@ -24,6 +26,7 @@ from service.telemetry import Metrics
 log = structlog.get_logger(__name__)
 
 _POLL_MS = 500
+_IN_FLIGHT = 3  # more gained nothing
 _RESTART_SECONDS = 0.5
 _SEEKING_SECONDS = 0.02
 _ALIVE_SECONDS = 120.0  # longer than any single wait of the loop
@@ -79,23 +82,41 @@ class Mirror:
 
     async def _loop(self, consumer: AIOKafkaConsumer, positions: Positions) -> None:
         housekeeping = Housekeeping(consumer, positions, self._store, self._topic, self._metrics)
-        while True:
-            self._turn()
-            await housekeeping.turn()
-            await self._retention.turn()
-            try:
-                fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=self._settings.mirror_batch)
-            except NoOffsetForPartitionError:
-                # The consumer has looked before `positions` has told it where to begin.
-                await asyncio.sleep(_SEEKING_SECONDS)
-                fetched = {}
-            except OffsetOutOfRangeError:
-                await positions.load(consumer.assignment())  # raises what is wrong, in words
-                await asyncio.sleep(_RESTART_SECONDS)
-                continue
-            positions.check()
-            if fetched:
-                await self._apply_fetched(consumer, positions, fetched)
+        async with InFlight(_IN_FLIGHT) as batches:
+            while True:
+                self._turn()
+                await batches.room()
+                await housekeeping.turn(batches.busy)
+                await self._retention.turn()
+                fetched = await self._fetch(consumer, positions, batches)
+                positions.check()
+                if fetched:
+                    batches.start(
+                        self._apply_fetched(consumer, positions, fetched), [partition.partition for partition in fetched]
+                    )
+
+    async def _fetch(
+        self, consumer: AIOKafkaConsumer, positions: Positions, batches: InFlight
+    ) -> dict[TopicPartition, list[Record]]:
+        """Give the next records of partitions that have no batch on its way; nothing, when there are none yet."""
+        fetched: dict[TopicPartition, list[Record]] = {}
+        most = self._settings.mirror_batch
+        busy = batches.busy
+        free = [TopicPartition(self._topic, number) for number in positions.next if number not in busy]
+        try:
+            if not busy:
+                fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=most)
+            elif free:
+                fetched = await consumer.getmany(*free, timeout_ms=0, max_records=most)
+            if busy and not fetched:
+                await batches.one_ended()
+        except NoOffsetForPartitionError:
+            # The consumer has looked before `positions` has told it where to begin.
+            await asyncio.sleep(_SEEKING_SECONDS)
+        except OffsetOutOfRangeError:
+            await positions.load(consumer.assignment())  # raises what is wrong, in words
+            await asyncio.sleep(_RESTART_SECONDS)
+        return fetched
 
     async def _apply_fetched(
         self, consumer: AIOKafkaConsumer, positions: Positions, fetched: dict[TopicPartition, list[Record]]
@@ -120,13 +141,15 @@ class Mirror:
             log.warning("batch belongs to another mirror now", partitions=sorted(advance.partition for advance in advances))
             await positions.load(consumer.assignment())
             return
-        for advance in advances:
-            positions.next[advance.partition] = advance.next_offset
+        positions.advance(advances)
         self._metrics.batches.observe(time.perf_counter() - started)
-        for line in lines:
-            kind = line.notification_type if line.notification_type in HANDLERS else "other"
-            self._metrics.notifications.labels(line.cloud or "", kind, line.outcome).inc()
+        self._count(lines)
         log.debug("batch applied", notifications=len(entries), lines=len(lines), partitions=len(advances))
+
+    def _count(self, lines: Sequence[LogLine]) -> None:
+        counts = Counter((line.cloud, line.notification_type, line.outcome) for line in lines)
+        for (cloud, kind, outcome), number in counts.items():
+            self._metrics.notifications.labels(cloud or "", kind if kind in HANDLERS else "other", outcome).inc(number)
 
     async def _apply(self, entries: Sequence[Entry], advances: Sequence[Advance]) -> Sequence[LogLine]:
         """Apply a batch, however long PostgreSQL is away; a record that makes it fail fails alone."""

@@ -39,6 +39,7 @@ class DeadLetters:
         self._settings = settings
         self._metrics = metrics
         self._producer: AIOKafkaProducer | None = None
+        self._turns = asyncio.Lock()  # several batches may fail at a time
 
     async def write(self, failed: Sequence[Entry]) -> None:
         """Return once Kafka has all of them in every in-sync replica; raises `NotDeadLetteredError` or
@@ -46,13 +47,14 @@ class DeadLetters:
 
         What is written again because the mirror could not move past it lies there twice, which does no harm.
         """
-        try:
-            producer = await self._connected()
-            async with asyncio.timeout(_ACK_SECONDS):
-                await asyncio.gather(*(self._send(producer, entry) for entry in failed))
-        except (KafkaError, TimeoutError, OSError) as error:
-            await self.close()
-            raise NotDeadLetteredError(f"no dead letter can be written: {error!r}") from error
+        async with self._turns:
+            try:
+                producer = await self._connected()
+                async with asyncio.timeout(_ACK_SECONDS):
+                    await asyncio.gather(*(self._send(producer, entry) for entry in failed))
+            except (KafkaError, TimeoutError, OSError) as error:
+                await self.close()
+                raise NotDeadLetteredError(f"no dead letter can be written: {error!r}") from error
 
     async def close(self) -> None:
         """Let go of the producer; the next dead letter makes another."""

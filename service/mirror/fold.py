@@ -1,7 +1,7 @@
 """A batch, folded in memory: what it needs read, what the rows become, what the sync log says."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 
@@ -14,14 +14,15 @@ from service.mirror.book import Book, Purged, Step
 from service.mirror.entry import Entry, LogLine, Outcome, log_line
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Wanted:
-    """The rows that a batch may change: those with these keys, those called by these names, those in folders it moves."""
+    """The rows of one cloud that a batch may change: by id, or by name, and those in folders that it moves."""
 
-    keys: Collection[AssetKey]
-    names: Collection[tuple[str, AssetName]]  # (cloud, name)
-    moves: Mapping[str, Sequence[FolderEvent]]  # by cloud, every cloud of the batch
-    folder_clouds: Collection[str]  # clouds of which folders change
+    ids: set[str] = field(default_factory=set)
+    names: set[AssetName] = field(default_factory=set)  # told without an id
+    only_named: set[str] = field(default_factory=set)  # ids that these assets may have got while nobody had told their own
+    moves: list[FolderEvent] = field(default_factory=list)
+    folders_change: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,37 +34,34 @@ class Folded:
     adopted: Sequence[AssetKey]  # rows that have become part of another
     folder_events: Sequence[tuple[str, FolderEvent]]  # (cloud, event), new ones only
     refetches: Sequence[Refetch]
-    claims: Collection[tuple[str, AssetName]]  # names that were taken
-    born: Collection[AssetKey]  # assets that there was no row of when the batch first told of them
+    claims: Mapping[str, Collection[AssetName]]  # names that were taken, by cloud
+    born: Mapping[str, Collection[str]]  # by cloud, ids of which there was no row when the batch first told of them
     events: Sequence[MediaEvent]
     lines: Sequence[LogLine]
 
 
-def wanted(entries: Iterable[Entry]) -> Wanted:
-    """Tell which rows a batch needs."""
-    keys: set[AssetKey] = set()
-    names: set[tuple[str, AssetName]] = set()
-    moves: dict[str, list[FolderEvent]] = {}
-    folder_clouds: set[str] = set()
+def wanted(entries: Iterable[Entry]) -> dict[str, Wanted]:
+    """Tell which rows a batch needs, by cloud, in their order: that in which clouds are locked."""
+    clouds: dict[str, Wanted] = {}
     for entry in entries:
         if not entry.statements:
             continue
         cloud = entry.cloud
-        moved = moves.setdefault(cloud, [])
+        need = clouds.get(cloud) or clouds.setdefault(cloud, Wanted())
         for statement in entry.statements:
             if isinstance(statement, FolderEvent):
-                folder_clouds.add(cloud)
+                need.folders_change = True
                 if statement.act is FolderAct.MOVED:
-                    moved.append(statement)
+                    need.moves.append(statement)
                 continue
             if statement.asset_id is not None:
-                keys.add(AssetKey(cloud, statement.asset_id))
+                need.ids.add(statement.asset_id)
             elif statement.name is not None:
-                names.add((cloud, statement.name))
+                need.names.add(statement.name)
             if statement.name is not None:
                 # what was only named so far may turn out to be this asset
-                keys.add(key_of_name(cloud, statement.name))
-    return Wanted(keys, names, moves, sorted(folder_clouds))
+                need.only_named.add(key_of_name(cloud, statement.name).asset_id)
+    return dict(sorted(clouds.items()))
 
 
 def fold(

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Collection
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -30,8 +31,11 @@ class Housekeeping:
         self._due_at = 0.0
         self._seen: dict[int, int] = {}
 
-    async def turn(self) -> None:
-        """Do what is due; raises `StandsStillError` when a new consumer is needed."""
+    async def turn(self, busy: Collection[int]) -> None:
+        """Do what is due; raises `StandsStillError` when a new consumer is needed.
+
+        Partitions that are `busy` are being applied, however long PostgreSQL takes: they don't stand still.
+        """
         if time.monotonic() < self._due_at:
             return
         self._due_at = time.monotonic() + _EVERY_SECONDS
@@ -51,6 +55,6 @@ class Housekeeping:
             number = partition.partition
             self._metrics.position.labels(self._topic, number).set(at[number])
             self._metrics.lag.labels(self._topic, number).set(end - at[number])
-            if self._seen.get(number) == at[number] < end:
+            if number not in busy and self._seen.get(number) == at[number] < end:
                 raise StandsStillError(f"partition {number} stands at {at[number]} of {end}")
-        self._seen = at
+        self._seen = {number: offset for number, offset in at.items() if number not in busy}

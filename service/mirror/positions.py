@@ -1,13 +1,13 @@
 """Where each partition is read from: PostgreSQL says, Kafka must agree, and a disagreement is said aloud."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
 from service.errors import MediamirrorError
-from service.mirror.store import Store
+from service.mirror.store import Advance, Store
 
 
 class RecordsLostError(MediamirrorError):
@@ -57,6 +57,12 @@ class Positions(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             self._joined.set()
         except Exception as error:  # noqa: BLE001  # raised again by check()
             self._error = error
+
+    def advance(self, advances: Iterable[Advance]) -> None:
+        """Note what has been applied of partitions that are still where the batch began: others were revoked meanwhile."""
+        for advance in advances:
+            if self.next.get(advance.partition) == advance.expected:
+                self.next[advance.partition] = advance.next_offset
 
     def check(self) -> None:
         """Raise what went wrong when partitions were assigned."""

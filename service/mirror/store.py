@@ -3,9 +3,6 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import Any
-
-import orjson
 
 from handlers.folders import folders_after, sources
 from schemas.asset import Asset, AssetKey, AssetName
@@ -36,13 +33,6 @@ class Advance:
     next_offset: int
 
 
-# Columns among the parameters of `write_assets`, which are an asset's fields in their order.
-_TAGS = Asset._fields.index("tags")
-_JSON = [
-    Asset._fields.index(name) for name in ("details", "context", "metadata", "access_control", "moderation", "derived", "clocks")
-]
-
-
 class Store:
     """Reads, folds and writes batches on one topic's offsets.
 
@@ -65,9 +55,9 @@ class Store:
         need = wanted(entries)
         async with self._pool.acquire() as connection, connection.transaction():
             events = await _lock_folders(connection, need)
-            rows = await _lock(connection, need, events)
+            rows = [row for cloud in need for row in await _lock(connection, cloud, need[cloud], events[cloud])]
             folded = fold(entries, rows, events)
-            if folded.born and not self._rows_only and (purged := await take_purged(connection, folded.born)):
+            if not self._rows_only and (purged := await take_purged(connection, folded.born)):
                 folded = fold(entries, rows, events, purged)
             await _write(connection, folded)
             await _write_folders(connection, folded, events)
@@ -105,36 +95,38 @@ class Store:
         await self._pool.execute(query("mirror", "set_offset"), self.topic, partition, cluster, offset)
 
 
-async def _lock_folders(connection: Connection, need: Wanted) -> dict[str, list[FolderEvent]]:
+async def _lock_folders(connection: Connection, clouds: Mapping[str, Wanted]) -> dict[str, list[FolderEvent]]:
     """Give what the batch must know of its clouds' folders, which stays so until the transaction ends."""
-    clouds = sorted(need.moves)
     if not clouds:
         return {}
-    await connection.execute(query("mirror", "lock_folders"), clouds, need.folder_clouds)
+    changing = [cloud for cloud, need in clouds.items() if need.folders_change]
+    await connection.execute(query("mirror", "lock_folders"), list(clouds), changing)
     events: dict[str, list[FolderEvent]] = {cloud: [] for cloud in clouds}
-    for row in await connection.fetch(query("mirror", "folder_events"), clouds, need.folder_clouds):
+    for row in await connection.fetch(query("mirror", "folder_events"), list(clouds), changing):
         events[row["cloud"]].append(FolderEvent(FolderAct(row["act"]), row["path"], Clock(row["clock"]), row["to_path"]))
     return events
 
 
-async def _lock(connection: Connection, need: Wanted, events: Mapping[str, Sequence[FolderEvent]]) -> list[Asset]:
-    """Give the rows that the batch may change, and keep others off them."""
-    keys = set(need.keys)
-    if paths := [(cloud, path) for cloud, moves in need.moves.items() for path in sources(moves, events[cloud])]:
-        moved = await connection.fetch(query("mirror", "assets_below"), *zip(*paths, strict=True))
-        keys |= {AssetKey(*row) for row in moved}
-    if not (keys or need.names):
-        return []
-    rows = await connection.fetch(query("mirror", "lock_assets"), *_columns_of_keys(keys), *_columns_of_names(need.names))
+async def _lock(connection: Connection, cloud: str, need: Wanted, events: Sequence[FolderEvent]) -> list[Asset]:
+    """Give the rows of a cloud that the batch may change, and keep others off them."""
+    ids = set(need.ids)
+    if need.only_named:
+        ids.update(*await connection.fetch(query("mirror", "only_named"), cloud, need.only_named))
+    if need.names:
+        ids.update(*await connection.fetch(query("mirror", "called"), cloud, *_columns_of(need.names)))
+    if paths := sources(need.moves, events):
+        ids.update(*await connection.fetch(query("mirror", "assets_below"), cloud, paths))
+    rows = await connection.fetch(query("mirror", "lock_assets"), cloud, ids) if ids else []
     return list(map(Asset._make, rows))
 
 
-async def take_purged(connection: Connection, keys: Collection[AssetKey]) -> dict[AssetKey, Purged]:
-    """Give what is left of rows that were gone, for those that come back: a revision is never used twice."""
+async def take_purged(connection: Connection, ids: Mapping[str, Collection[str]]) -> dict[AssetKey, Purged]:
+    """Give what is left of rows that were gone, for those that come back, by cloud: a revision is never used twice."""
     purged: dict[AssetKey, Purged] = {}
-    for row in await connection.fetch(query("mirror", "take_purged"), *_columns_of_keys(sorted(keys))):
-        was = Asset._make(row[name] for name in Asset._fields) if row["is_known"] else None
-        purged[AssetKey(row["cloud"], row["asset_id"])] = Purged(row["revision"], was)
+    for cloud in sorted(ids):
+        for row in await connection.fetch(query("mirror", "take_purged"), cloud, ids[cloud]):
+            was = Asset._make(row[name] for name in Asset._fields) if row["is_known"] else None
+            purged[AssetKey(cloud, row["asset_id"])] = Purged(row["revision"], was)
     return purged
 
 
@@ -174,20 +166,18 @@ async def _write_folders(connection: Connection, folded: Folded, known: Mapping[
 async def _ask(connection: Connection, folded: Folded) -> None:
     """Note the questions to the account: the fold's own, and those about assets whose names were taken."""
     asked = [(*refetch.key, refetch.reason) for refetch in folded.refetches]
-    if folded.claims:
-        rivals = await connection.fetch(query("mirror", "rivals"), *_columns_of_names(folded.claims))
-        asked += [(row["cloud"], row["asset_id"], "another asset has got its name") for row in rivals]
+    for cloud, names in folded.claims.items():
+        public_ids = [name.public_id for name in names]
+        if shared := await connection.fetch(query("mirror", "shared_names"), cloud, public_ids):
+            rivals = await connection.fetch(query("mirror", "rivals"), cloud, *_columns_of([AssetName(*row) for row in shared]))
+            asked += [(cloud, row["asset_id"], "another asset has got its name") for row in rivals]
     if asked:
         await connection.execute(query("mirror", "ask"), *zip(*asked, strict=True))
 
 
 async def write_rows(connection: Connection, assets: Sequence[Asset]) -> int:
     """Insert or update rows; gives how many of them were not there before."""
-    columns: list[Sequence[Any]] = list(zip(*assets, strict=True))
-    columns[_TAGS] = [_array_literal(tags) if tags else "{}" for tags in columns[_TAGS]]
-    for column in _JSON:
-        columns[column] = [None if value is None else orjson.dumps(value) for value in columns[column]]
-    created: int = await connection.fetchval(query("mirror", "write_assets"), *columns)
+    created: int = await connection.fetchval(query("mirror", "write_assets"), assets)
     return created
 
 
@@ -202,15 +192,5 @@ def _columns_of_keys(keys: Collection[AssetKey]) -> list[list[str]]:
     return [[key.cloud for key in keys], [key.asset_id for key in keys]]
 
 
-def _columns_of_names(names: Collection[tuple[str, AssetName]]) -> list[list[str]]:
-    return [
-        [cloud for cloud, _ in names],
-        [name.resource_type for _, name in names],
-        [name.type for _, name in names],
-        [name.public_id for _, name in names],
-    ]
-
-
-def _array_literal(items: Sequence[str]) -> str:
-    """Give a text[] in PostgreSQL's text form: unnest would flatten an array of arrays."""
-    return "{" + ",".join('"' + item.replace("\\", "\\\\").replace('"', '\\"') + '"' for item in items) + "}"
+def _columns_of(names: Collection[AssetName]) -> list[list[str]]:
+    return [[name.resource_type for name in names], [name.type for name in names], [name.public_id for name in names]]

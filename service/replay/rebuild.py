@@ -92,7 +92,10 @@ class _Repair:
         wrong = await _rows(self._ours, keys["different"])
         right = await _rows(self._theirs, [*keys["different"], *keys["missing"]])
         extra = await _rows(self._ours, keys["extra"])
-        purged = await take_purged(self._ours, keys["missing"])
+        missing: dict[str, list[str]] = {}
+        for key in keys["missing"]:
+            missing.setdefault(key.cloud, []).append(key.asset_id)
+        purged = await take_purged(self._ours, missing)
         assets: list[Asset] = []
         events: list[MediaEvent] = []
         for key, asset in right.items():

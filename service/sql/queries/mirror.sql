@@ -16,43 +16,38 @@ ORDER BY cloud, clock
 
 -- name: assets_below
 -- Those assigned to these folders, or to folders below them.
-SELECT cloud, asset_id
-FROM unnest($1::text[], $2::text[]) AS folder (cloud, path) JOIN media_assets USING (cloud)
-WHERE assigned_folder = path OR starts_with(assigned_folder, path || '/')
+SELECT asset_id
+FROM unnest($2::text[]) AS path JOIN media_assets ON assigned_folder = path OR starts_with(assigned_folder, path || '/')
+WHERE cloud = $1
+
+-- name: only_named
+-- Of these ids, those of rows that were only ever named. An index of its own holds them; there are few, and usually none.
+SELECT asset_id FROM media_assets WHERE cloud = $1 AND asset_id = ANY ($2::text[]) AND asset_id LIKE '%/%'
+
+-- name: called
+-- Whose rows have these names.
+SELECT asset_id
+FROM unnest($2::text[], $3::text[], $4::text[]) AS name (resource_type, type, public_id)
+JOIN media_assets USING (resource_type, type, public_id)
+WHERE cloud = $1
 
 -- name: lock_assets
--- The batch's rows, by id or by name. Always locked in key order: two mirrors that meet on some assets wait, and never deadlock.
-WITH wanted AS (
-    SELECT cloud, asset_id FROM unnest($1::text[], $2::text[]) AS by_id (cloud, asset_id)
-    UNION
-    SELECT cloud, asset_id
-    FROM unnest($3::text[], $4::text[], $5::text[], $6::text[]) AS by_name (cloud, resource_type, type, public_id)
-    JOIN media_assets USING (cloud, resource_type, type, public_id))
-SELECT cloud, asset_id, a.public_id, a.resource_type, a.type, a.format, a.version, a.version_id, a.bytes, a.width, a.height,
-       a.duration, a.etag, a.created_at, a.uploaded_at, a.placeholder, a.details, a.assigned_folder, a.asset_folder,
-       a.display_name, a.tags, a.context, a.metadata, a.access_control, a.moderation, a.derived, a.deleted_at, a.clocks,
-       a.revision
-FROM wanted JOIN media_assets AS a USING (cloud, asset_id)
-ORDER BY cloud, asset_id
-FOR UPDATE OF a
+-- Always locked in key order: two mirrors that meet on some assets wait, and never deadlock.
+SELECT cloud, asset_id, public_id, resource_type, type, format, version, version_id, bytes, width, height, duration, etag, created_at,
+       uploaded_at, placeholder, details, assigned_folder, asset_folder, display_name, tags, context, metadata, access_control,
+       moderation, derived, deleted_at, clocks, revision
+FROM media_assets WHERE cloud = $1 AND asset_id = ANY ($2::text[])
+ORDER BY asset_id
+FOR UPDATE
 
 -- name: write_assets
--- Rows as columns; returns how many of them were not there before, which the caller compares with what it had read.
+-- Returns how many of the rows were not there before, which the caller compares with what it had read.
 WITH written AS (
     INSERT INTO media_assets AS a (
         cloud, asset_id, public_id, resource_type, type, format, version, version_id, bytes, width, height, duration, etag,
         created_at, uploaded_at, placeholder, details, assigned_folder, asset_folder, display_name, tags, context, metadata,
         access_control, moderation, derived, deleted_at, clocks, revision)
-    SELECT cloud, asset_id, public_id, resource_type, type, format, version, version_id, bytes, width, height, duration, etag,
-           created_at, uploaded_at, placeholder, details, assigned_folder, asset_folder, display_name, tags::text[], context,
-           metadata, access_control, moderation, derived, deleted_at, clocks, revision
-    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::text[], $9::bigint[],
-                $10::integer[], $11::integer[], $12::double precision[], $13::text[], $14::timestamptz[], $15::timestamptz[],
-                $16::boolean[], $17::jsonb[], $18::text[], $19::text[], $20::text[], $21::text[], $22::jsonb[], $23::jsonb[],
-                $24::jsonb[], $25::jsonb[], $26::jsonb[], $27::timestamptz[], $28::jsonb[], $29::bigint[])
-      AS t (cloud, asset_id, public_id, resource_type, type, format, version, version_id, bytes, width, height, duration, etag,
-            created_at, uploaded_at, placeholder, details, assigned_folder, asset_folder, display_name, tags, context,
-            metadata, access_control, moderation, derived, deleted_at, clocks, revision)
+    SELECT * FROM unnest($1::media_asset_row[])
     ORDER BY cloud, asset_id
     ON CONFLICT (cloud, asset_id) DO UPDATE SET
         public_id = excluded.public_id, resource_type = excluded.resource_type, type = excluded.type,
@@ -74,7 +69,7 @@ DELETE FROM media_assets USING writer WHERE (cloud, asset_id) IN (SELECT * FROM 
 -- name: take_purged
 -- What is left of rows that were gone and come back; they keep it from now on. `is_known`: what it was is told, too.
 WITH taken AS (
-    DELETE FROM media_purged WHERE (cloud, asset_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+    DELETE FROM media_purged WHERE cloud = $1 AND asset_id = ANY ($2::text[])
     RETURNING cloud, asset_id, revision, was)
 SELECT t.cloud, t.asset_id, t.revision, t.was IS NOT NULL AS is_known, a.public_id, a.resource_type, a.type, a.format, a.version,
        a.version_id, a.bytes, a.width, a.height, a.duration, a.etag, a.created_at, a.uploaded_at, a.placeholder, a.details,
@@ -82,16 +77,23 @@ SELECT t.cloud, t.asset_id, t.revision, t.was IS NOT NULL AS is_known, a.public_
        a.deleted_at, a.clocks
 FROM taken AS t LEFT JOIN LATERAL jsonb_populate_record(NULL::media_assets, t.was) AS a ON t.was IS NOT NULL
 
+-- name: shared_names
+-- Names that more than one live asset has, of these public ids.
+SELECT resource_type, type, public_id
+FROM media_assets
+WHERE cloud = $1 AND public_id = ANY ($2::text[]) AND deleted_at IS NULL
+GROUP BY resource_type, type, public_id HAVING count(*) > 1
+
 -- name: rivals
 -- Live assets whose name another live asset got later.
-SELECT cloud, asset_id
+SELECT asset_id
 FROM (
-    SELECT cloud, asset_id, row_number() OVER (
-        PARTITION BY cloud, resource_type, type, public_id
+    SELECT asset_id, row_number() OVER (
+        PARTITION BY resource_type, type, public_id
         ORDER BY clocks ->> 'name' COLLATE "C" DESC NULLS LAST, asset_id DESC) AS place
-    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS claimed (cloud, resource_type, type, public_id)
-    JOIN media_assets USING (cloud, resource_type, type, public_id)
-    WHERE deleted_at IS NULL) AS claims
+    FROM unnest($2::text[], $3::text[], $4::text[]) AS claimed (resource_type, type, public_id)
+    JOIN media_assets USING (resource_type, type, public_id)
+    WHERE cloud = $1 AND deleted_at IS NULL) AS claims
 WHERE place > 1
 
 -- name: ask

@@ -1,0 +1,1 @@
+"""How fast the mirror is, beside its peers and beside the limit: `mediamirror-bench --help`."""

@@ -1,0 +1,52 @@
+"""Batches on their way into PostgreSQL: it writes one while the next, of other partitions, is read and folded."""
+
+import asyncio
+from collections.abc import Collection, Coroutine
+from types import TracebackType
+from typing import Self
+
+
+class InFlight:
+    """Up to `most` batches at a time, each with its partitions to itself.
+
+    Use as `async with`. Leaving cancels what is under way, which PostgreSQL then takes back.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._batches: dict[asyncio.Task[None], Collection[int]] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for task in self._batches:
+            task.cancel()
+        await asyncio.gather(*self._batches, return_exceptions=True)
+
+    @property
+    def busy(self) -> set[int]:
+        """The partitions that have a batch on its way."""
+        return {partition for partitions in self._batches.values() for partition in partitions}
+
+    def start(self, applying: Coroutine[None, None, None], partitions: Collection[int]) -> None:
+        """Send a batch off."""
+        self._batches[asyncio.create_task(applying)] = partitions
+
+    async def room(self) -> None:
+        """Wait until another batch may be sent off; raises what one has failed with."""
+        self._settle()
+        while len(self._batches) >= self._most:
+            await self.one_ended()
+
+    async def one_ended(self) -> None:
+        """Wait until one has arrived; raises what it has failed with."""
+        await asyncio.wait(self._batches, return_when=asyncio.FIRST_COMPLETED)
+        self._settle()
+
+    def _settle(self) -> None:
+        for task in [task for task in self._batches if task.done()]:
+            del self._batches[task]
+            task.result()
