@@ -174,7 +174,7 @@ class _Tree:
             if self._had_children:
                 self._peak = max(self._peak, sum(_memory(one, "smaps_rollup", "Pss") for one in (self._process, *children)))
             else:
-                self._peak = _memory(self._process, "status", "VmHWM")
+                self._peak = max(self._peak, _memory(self._process, "status", "VmHWM"))  # 0 of one that has just ended
 
     def usage(self) -> Usage:
         self.look()

@@ -51,7 +51,7 @@ class Sightings:
 
     def rows(self) -> int:
         """Count the notifications that are applied."""
-        return sum(offsets[-1] for offsets in self._offsets.values())
+        return sum(offsets[-1] for offsets in self._offsets.values() if offsets)
 
     def event(self, key: bytes) -> float | None:
         """Give when the first event of an asset was seen; None: it was not."""

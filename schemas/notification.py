@@ -13,15 +13,21 @@ _JOBS = frozenset({"eager", "explode", "info", "moderation", "moderation_summary
 _BODY_TIMES = ("moderation_updated_at", "timestamp", "uploaded_at", "created_at")
 
 
+class Occasion(NamedTuple):
+    """When what is told happened, and who brought it about."""
+
+    event_time: datetime
+    triggered_at: datetime | None = None
+    triggered_by: str | None = None  # "api:<API key>", "ui:<user>"…
+
+
 class Notification(NamedTuple):
     """One verified body."""
 
     envelope: Envelope
     raw: bytes
     body: JSONObject
-    event_time: datetime
-    triggered_at: datetime | None
-    triggered_by: str | None  # "api:<API key>", "ui:<user>"…
+    occasion: Occasion
 
     @property
     def type(self) -> str:
@@ -30,7 +36,7 @@ class Notification(NamedTuple):
 
     def clock(self, rank: Rank = Rank.EVENT) -> Clock:
         """Give the clock of whatever this notification asserts."""
-        return clock_of(self.event_time, rank, self.envelope.digest)
+        return clock_of(self.occasion.event_time, rank, self.envelope.digest)
 
     def resources(self) -> Sequence[JSONObject]:
         """Give the members of `resources`, sent as an array, or as a map keyed by public id.
@@ -51,14 +57,8 @@ def parse_notification(envelope: Envelope, raw: bytes) -> Notification:
     context = body.get("notification_context")
     context = context if isinstance(context, dict) else {}
     triggered_at = read_moment(context.get("triggered_at"))
-    return Notification(
-        envelope=envelope,
-        raw=raw,
-        body=body,
-        event_time=_event_time(envelope, body, triggered_at),
-        triggered_at=triggered_at,
-        triggered_by=_triggered_by(context.get("triggered_by")),
-    )
+    occasion = Occasion(_event_time(envelope, body, triggered_at), triggered_at, _triggered_by(context.get("triggered_by")))
+    return Notification(envelope, raw, body, occasion)
 
 
 def _event_time(envelope: Envelope, body: JSONObject, triggered_at: datetime | None) -> datetime:

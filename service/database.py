@@ -64,7 +64,7 @@ async def connect(settings: Settings, *, size: int = 4, schema: str | None = Non
             server_settings={"application_name": "mediamirror", "timezone": "UTC"} | ({"search_path": schema} if schema else {}),
         )
         await pool.fetchval("SELECT 1")
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, ValueError) as error:
         raise DatabaseUnreachableError(reason=str(error) or type(error).__name__) from error
     try:
         yield pool
@@ -75,6 +75,7 @@ async def connect(settings: Settings, *, size: int = 4, schema: str | None = Non
 _AWAY = (
     OSError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # it has cut us off in the middle of its words
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,  # it shuts down, or an administrator has cut us off
     asyncpg.ObjectNotInPrerequisiteStateError,  # the database takes no connections

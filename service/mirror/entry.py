@@ -15,7 +15,7 @@ from schemas.bodies import Named, read
 from schemas.envelope import Envelope, NotOursError
 from schemas.folder import Statement
 from schemas.json import NotAnObjectError, clean_text
-from schemas.notification import Notification, parse_notification
+from schemas.notification import Occasion, parse_notification
 
 log = structlog.get_logger(__name__)
 
@@ -57,11 +57,14 @@ class Failure:
 
 
 class Entry(NamedTuple):
-    """A record with its statements; without any, `outcome` and `reason` say why."""
+    """A record with its statements; without any, `outcome` and `reason` say why.
+
+    Its body is not kept: a thousand of them are megabytes, which push all else out of the processor's caches.
+    """
 
     record: Record
     envelope: Envelope | None = None
-    notification: Notification | None = None
+    occasion: Occasion | None = None
     statements: Sequence[Statement] = ()
     asset_id: str | None = None  # of a notification without statements
     outcome: Outcome = Outcome.IGNORED
@@ -105,9 +108,9 @@ def _understand(record: Record) -> Entry:
     envelope = Envelope.from_headers(record.headers)
     notification = parse_notification(envelope, record.value or b"")
     if statements := interpret(notification):
-        return Entry(record, envelope, notification, statements)
+        return Entry(record, envelope, notification.occasion, statements)
     asset_id = read(Named, notification.body).asset_id
-    return Entry(record, envelope, notification, asset_id=asset_id, reason=silence_of(notification))
+    return Entry(record, envelope, notification.occasion, asset_id=asset_id, reason=silence_of(notification))
 
 
 def _understand_again(record: Record) -> Entry:
@@ -115,7 +118,7 @@ def _understand_again(record: Record) -> Entry:
     told = Entry(record)
     try:
         told = told._replace(envelope=(envelope := Envelope.from_headers(record.headers)))
-        told = told._replace(notification=parse_notification(envelope, record.value or b""))
+        told = told._replace(occasion=parse_notification(envelope, record.value or b"").occasion)
         return _understand(record)
     except Exception as error:
         if not isinstance(error, (NotOursError, NotAnObjectError)):
@@ -137,7 +140,7 @@ def failed(entry: Entry, error: Exception, *, attempts: int) -> Entry:
     return Entry(
         entry.record,
         entry.envelope,
-        entry.notification,
+        entry.occasion,
         asset_id=_asset_of(entry.record) if entry.envelope else None,
         outcome=Outcome.FAILED,
         reason=clean_text(reason),
@@ -152,7 +155,7 @@ def _asset_of(record: Record) -> str | None:
 
 def unreadable(entry: Entry) -> Entry:
     """Give a failed entry without what it says of itself, which PostgreSQL refuses."""
-    return entry._replace(envelope=None, notification=None)
+    return entry._replace(envelope=None, occasion=None)
 
 
 def log_line(
@@ -165,7 +168,7 @@ def log_line(
     ordinal: int = 0,
 ) -> LogLine:
     """Give the sync-log line of an entry for one of its assets."""
-    envelope, notification, record = entry.envelope, entry.notification, entry.record
+    envelope, occasion, record = entry.envelope, entry.occasion, entry.record
     # by position, which is twice as fast as by name
     return LogLine(
         envelope.cloud if envelope else None,
@@ -174,8 +177,8 @@ def log_line(
         outcome,
         reason,
         changed,
-        notification.triggered_at if notification else None,
-        notification.triggered_by if notification else None,
+        occasion.triggered_at if occasion else None,
+        occasion.triggered_by if occasion else None,
         envelope.received_at if envelope else None,
         envelope.digest if envelope else None,
         record.topic,

@@ -56,7 +56,7 @@ class Store:
         async with self._pool.acquire() as connection, connection.transaction():
             events = await _lock_folders(connection, need)
             rows = [row for cloud in need for row in await _lock(connection, cloud, need[cloud], events[cloud])]
-            folded = fold(entries, rows, events)
+            folded = fold(entries, rows, events, silently=self._rows_only)
             if not self._rows_only and (purged := await take_purged(connection, folded.born)):
                 folded = fold(entries, rows, events, purged)
             await _write(connection, folded)

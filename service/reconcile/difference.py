@@ -13,7 +13,7 @@ from schemas.clock import latest_time
 from schemas.envelope import Envelope
 from schemas.event import PUBLIC_FIELDS
 from schemas.folder import FolderEvent
-from schemas.notification import Notification
+from schemas.notification import Notification, Occasion
 from service.cloudinary.announcer import Told
 from service.cloudinary.reading import Reading
 
@@ -108,6 +108,6 @@ def _verdicts(asset: Asset) -> dict[str, object]:
 def _change(reading: Reading, at: datetime) -> Change | None:
     """Give what the reading asserts, as if it had been made `at`."""
     envelope = Envelope("", Told.SNAPSHOT, at, "f" * 64, "", 0, "")
-    notification = Notification(envelope, b"", {"resources": [dict(reading.resource)]}, at, None, None)
+    notification = Notification(envelope, b"", {"resources": [dict(reading.resource)]}, Occasion(at))
     changes = [statement for statement in interpret(notification) if isinstance(statement, Change)]
     return changes[0] if changes else None

@@ -141,13 +141,13 @@ async def _history(settings: Settings, asset: str, cloud: str | None, at: dateti
 def _print_moments(moments: Sequence[Moment], *, as_json: bool) -> None:
     rows = []
     for moment in moments:
-        notification, record = moment.told.notification, moment.told.entry.record
+        occasion, record = moment.told.occasion, moment.told.entry.record
         changed = {name: {"from": old, "to": new} for name, (old, new) in moment.changed.items()}
         rows.append(
             {
-                "event_time": notification.event_time,
-                "type": notification.type,
-                "triggered_by": notification.triggered_by,
+                "event_time": occasion.event_time,
+                "type": moment.told.type,
+                "triggered_by": occasion.triggered_by,
                 "changed": changed if as_json else "\n".join(_in_words(moment)),
                 "reason": moment.reason,
                 "topic": record.topic,

@@ -10,7 +10,7 @@ from schemas.asset import Asset, AssetKey
 from schemas.change import Change
 from schemas.event import PUBLIC_FIELDS
 from schemas.folder import FolderAct, FolderEvent, Statement
-from schemas.notification import Notification
+from schemas.notification import Occasion
 from service.errors import MediamirrorError
 from service.kafka import topic_bounds
 from service.mirror.book import Book, Step
@@ -40,10 +40,16 @@ class Told:
     statement: Statement
 
     @property
-    def notification(self) -> Notification:
-        """The notification that says it."""
-        assert self.entry.notification is not None  # noqa: S101  # statements come from a notification
-        return self.entry.notification
+    def occasion(self) -> Occasion:
+        """When it says that it happened."""
+        assert self.entry.occasion is not None  # noqa: S101  # statements come from a notification
+        return self.entry.occasion
+
+    @property
+    def type(self) -> str:
+        """Of its notification."""
+        assert self.entry.envelope is not None  # noqa: S101  # the same
+        return self.entry.envelope.notification_type
 
     @property
     def order(self) -> tuple[str, int, int]:
@@ -142,9 +148,9 @@ def moments(subject: Subject, told: Sequence[Told]) -> list[Moment]:
 def state_at(asset_id: str, history: Sequence[Moment], at: datetime) -> Asset:
     """Give the asset as of a time; raises `NotYetError` when nothing was known of it."""
     known = [moment for moment in history if moment.asset is not None]
-    before = [moment for moment in known if moment.told.notification.event_time <= at]
+    before = [moment for moment in known if moment.told.occasion.event_time <= at]
     if not before:
-        first = min((moment.told.notification.event_time for moment in known), default=None)
+        first = min((moment.told.occasion.event_time for moment in known), default=None)
         raise NotYetError(asset=asset_id, first=first.isoformat(sep=" ") if first else "now")
     asset = before[-1].asset
     assert asset is not None  # noqa: S101  # these are the known ones

@@ -43,7 +43,7 @@ def test_a_handler_that_raises_twice_makes_a_failed_entry_that_still_tells_what_
     assert entry.outcome is Outcome.FAILED
     assert not entry.statements
     assert entry.envelope is not None
-    assert entry.notification is not None
+    assert entry.occasion is not None
     assert entry.reason == "RuntimeError('twice\\x00')"
 
 

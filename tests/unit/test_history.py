@@ -63,7 +63,7 @@ def test_a_name_means_whoever_had_it_then() -> None:
     ours = Subject(CLOUD, ASSET, frozenset({X, Y}))
     assert ours.is_rivalled(CLOUD, told(bodies[0])[0].statement)
     history = moments(ours, told(*bodies))
-    assert [moment.told.notification.type for moment in history] == ["upload", "rename", "resource_tags_changed"]
+    assert [moment.told.type for moment in history] == ["upload", "rename", "resource_tags_changed"]
     assert history[-1].changed == {"tags": ([], ["ours"])}
 
 

@@ -27,19 +27,19 @@ def test_a_record_of_somebody_else_is_recognised() -> None:
 
 def test_the_event_time_is_when_it_was_triggered_else_the_bodys_else_when_it_was_signed() -> None:
     modern = orjson.loads(documented("04_rename"))
-    assert notification(modern).event_time == datetime(2024, 6, 25, 11, 29, 9, 4998, UTC)
-    assert notification(modern).triggered_by == "api:333333333333333"
-    assert notification(documented("21_upload")).event_time == datetime(2021, 4, 15, 16, 45, 47, tzinfo=UTC)
-    assert notification(documented("09_moderation")).event_time == datetime(2022, 9, 13, 22, 18, 41, tzinfo=UTC)
+    assert notification(modern).occasion.event_time == datetime(2024, 6, 25, 11, 29, 9, 4998, UTC)
+    assert notification(modern).occasion.triggered_by == "api:333333333333333"
+    assert notification(documented("21_upload")).occasion.event_time == datetime(2021, 4, 15, 16, 45, 47, tzinfo=UTC)
+    assert notification(documented("09_moderation")).occasion.event_time == datetime(2022, 9, 13, 22, 18, 41, tzinfo=UTC)
     timeless = documented("22_delete")
     signed = parse_notification(envelope(timeless, "delete", signed_at=1_700_000_000), timeless)
-    assert (signed.event_time, signed.triggered_at) == (datetime.fromtimestamp(1_700_000_000, UTC), None)
+    assert (signed.occasion.event_time, signed.occasion.triggered_at) == (datetime.fromtimestamp(1_700_000_000, UTC), None)
 
 
 @pytest.mark.parametrize("odd", ["soon", 5, None, [], {}, "2026-13-01", "9999-12-31T23:59:59-23:59"])
 def test_a_time_that_cannot_be_read_counts_as_absent(odd: Any) -> None:
     body = upload(timestamp="2026-01-01T00:00:05+00:00") | {"notification_context": {"triggered_at": odd, "triggered_by": odd}}
-    assert notification(body).event_time == datetime(2026, 1, 1, 0, 0, 5, tzinfo=UTC)
+    assert notification(body).occasion.event_time == datetime(2026, 1, 1, 0, 0, 5, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def test_a_map_that_holds_a_public_id_twice_gives_both() -> None:
 
 def test_the_time_of_a_job_is_when_it_was_done_not_when_it_was_ordered() -> None:
     ordered = {"notification_context": {"triggered_at": "2026-01-01T00:00:00Z"}, "timestamp": "2026-01-01T00:05:00+00:00"}
-    assert notification({"notification_type": "eager"} | ordered).event_time.minute == 5
-    assert notification({"notification_type": "upload"} | ordered).event_time.minute == 0
+    assert notification({"notification_type": "eager"} | ordered).occasion.event_time.minute == 5
+    assert notification({"notification_type": "upload"} | ordered).occasion.event_time.minute == 0
 
 
 @pytest.mark.parametrize(
