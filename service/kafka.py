@@ -15,6 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from service.errors import MediamirrorError
+from service.partitioner import partition_for
 from service.settings import Settings
 
 # The largest webhook and its headers.
@@ -81,6 +82,7 @@ def make_producer(settings: Settings) -> AIOKafkaProducer:
         linger_ms=0,
         max_batch_size=256 * 1024,
         max_request_size=MAX_DEAD_LETTER_BYTES,
+        partitioner=partition_for,
         compression_type=None if settings.kafka_compression == "none" else settings.kafka_compression,
         request_timeout_ms=int(settings.gateway_ack_timeout * 1000),
     )

@@ -7,11 +7,11 @@ from types import TracebackType
 from typing import Self
 
 import structlog
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from service.errors import MediamirrorError
 from service.kafka import ensure_topics, let_go, make_producer, start
+from service.line import Line
 from service.settings import Settings
 from service.telemetry import Metrics
 
@@ -28,30 +28,6 @@ class NotDurableError(Exception):
         self.reason = reason
 
 
-class _Line:
-    """One producer and the sends that it has not settled."""
-
-    def __init__(self, producer: AIOKafkaProducer) -> None:
-        self.producer = producer
-        self.sends: set[asyncio.Future[object]] = set()
-
-    def send(self, topic: str, key: bytes, value: bytes, headers: Sequence[tuple[str, bytes]]) -> "asyncio.Future[object]":
-        sending: asyncio.Future[object] = asyncio.ensure_future(
-            self.producer.send_and_wait(topic, value, key=key, headers=headers)
-        )
-        self.sends.add(sending)
-        sending.add_done_callback(self.sends.discard)
-        return sending
-
-    async def close(self, patience: float) -> None:
-        """Let the producer send what it holds for `patience` seconds, then let go of it."""
-        if error := await let_go(self.producer, patience=patience):
-            # Whoever waited for what is lost here has been told so with a 503.
-            log.warning("producer let go with records unacked", records=len(self.sends), error=repr(error))
-        for sending in list(self.sends):
-            sending.cancel()
-
-
 class Publisher:
     """An idempotent acks=all producer that survives Kafka's absence.
 
@@ -62,9 +38,13 @@ class Publisher:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._line: _Line | None = None
+        self._topic = settings.notifications_topic
+        self._ack_timeout = settings.gateway_ack_timeout
+        self._max_pending = int(settings.gateway_max_pending)
+        self._line: Line | None = None
+        self._lines: list[Line] = []  # that one, and those that it replaced and that still have something to send
+        self._unsent_bytes = 0  # of what waits for the first connection
         self._connected = asyncio.Event()
-        self._pending_bytes = 0
         self._renewal: asyncio.Task[None] | None = None
         self._retired: set[asyncio.Task[None]] = set()
 
@@ -85,27 +65,27 @@ class Publisher:
             await asyncio.wait(self._retired)
 
     async def publish(self, key: str, value: bytes, headers: Sequence[tuple[str, bytes]]) -> None:
-        """Return once Kafka has the record in every in-sync replica; raises `NotDurableError`."""
-        if self._pending_bytes + len(value) > self._settings.gateway_max_pending:
+        """Return once Kafka has the record in every in-sync replica; raises `NotDurableError`.
+
+        A caller that hangs up leaves no half send behind; its bytes count until Kafka or we let go of them.
+        """
+        if self.pending_bytes + len(value) > self._max_pending:
             raise NotDurableError("too_much_pending")
-        self._add_pending(len(value))
-        sending = None
+        deadline = asyncio.get_running_loop().time() + self._ack_timeout
+        line = self._line or await self._first_line(len(value), deadline)
         try:
-            async with asyncio.timeout(self._settings.gateway_ack_timeout):
-                line = await self._first_line()
-                # Shielded: a caller that hangs up leaves no half send behind; its bytes count until Kafka or we let go of them.
-                sending = line.send(self._settings.notifications_topic, key.encode(errors="replace"), value, headers)
-                sending.add_done_callback(lambda done: self._settle(done, len(value)))
-                await asyncio.shield(sending)
+            await line.send(self._topic, key.encode(errors="replace"), value, headers, deadline=deadline)
         except TimeoutError:
             self._renew()
-            raise NotDurableError("not_connected" if sending is None else "no_ack_in_time") from None
+            raise NotDurableError("no_ack_in_time") from None
         except KafkaError as error:
             self._renew()
             raise NotDurableError(type(error).__name__) from error
-        finally:
-            if sending is None:
-                self._add_pending(-len(value))
+
+    @property
+    def pending_bytes(self) -> int:
+        """The bytes that wait for Kafka."""
+        return self._unsent_bytes + sum([line.pending_bytes for line in self._lines])
 
     async def is_ready(self) -> bool:
         """Ask Kafka, for at most two seconds."""
@@ -117,20 +97,23 @@ class Publisher:
         except (TimeoutError, KafkaError):
             return False
 
-    async def _first_line(self) -> _Line:
-        """Wait for the first connection, if it has not been made yet."""
-        while self._line is None:
-            await self._connected.wait()
+    async def _first_line(self, size: int, deadline: float) -> Line:
+        """Wait for the first connection, which has not been made yet."""
+        self._count_unsent(size)
+        try:
+            async with asyncio.timeout_at(deadline):
+                while self._line is None:
+                    await self._connected.wait()
+        except TimeoutError:
+            self._renew()
+            raise NotDurableError("not_connected") from None
+        finally:
+            self._count_unsent(-size)
         return self._line
 
-    def _settle(self, sending: "asyncio.Future[object]", size: int) -> None:
-        self._add_pending(-size)
-        if not sending.cancelled():
-            sending.exception()  # seen, though the caller may have gone
-
-    def _add_pending(self, size: int) -> None:
-        self._pending_bytes += size
-        self._metrics.pending_bytes.set(self._pending_bytes)
+    def _count_unsent(self, size: int) -> None:
+        self._unsent_bytes += size
+        self._metrics.pending_bytes.inc(size)
 
     def _renew(self) -> None:
         if self._renewal is None or self._renewal.done():
@@ -154,14 +137,19 @@ class Publisher:
                     log.error("kafka unreachable, webhooks are answered with 503", error=str(error))
                 attempts += 1
                 await asyncio.sleep(_RECONNECT_SECONDS)
-        old, self._line = self._line, _Line(producer)
+        old, self._line = self._line, Line(producer, self._metrics.pending_bytes)
+        self._lines.append(self._line)
         self._connected.set()
         if old is not None:
             self._metrics.producer_renewals.inc()
             self._retire(old)
         log.info("connected to kafka", bootstrap=self._settings.kafka_bootstrap, renewed=old is not None)
 
-    def _retire(self, line: _Line) -> None:
-        task = asyncio.create_task(line.close(self._settings.gateway_ack_timeout))
+    def _retire(self, line: Line) -> None:
+        task = asyncio.create_task(self._close(line))
         self._retired.add(task)
         task.add_done_callback(self._retired.discard)
+
+    async def _close(self, line: Line) -> None:
+        await line.close(self._ack_timeout)
+        self._lines.remove(line)

@@ -38,6 +38,6 @@ async def standin_and_sdk(**options: Any) -> AsyncIterator[tuple[Standin, Sdk]]:
 
 
 def close_connections() -> None:
-    """The SDK keeps its connections for the process."""
-    cloudinary.uploader._http.clear()
-    cloudinary.api_client.call_api._http.clear()
+    """The SDK keeps its connections for the process; our client may have put its own connector in front of them."""
+    for module in (cloudinary.uploader, cloudinary.api_client.call_api):
+        getattr(module._http, "_original", module._http).clear()

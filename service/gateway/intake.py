@@ -29,9 +29,9 @@ class Intake:
         self._publisher = publisher
         self._metrics = metrics
 
-    async def receive(self, request: web.Request) -> web.Response:
-        """Handle `POST /webhooks/cloudinary[/{cloud}]`."""
-        cloud = request.match_info.get("cloud") or self._only_cloud()
+    async def receive(self, request: web.Request, cloud: str | None = None) -> web.Response:
+        """Handle `POST /webhooks/cloudinary[/{cloud}]`, or that of one cloud's own path."""
+        cloud = cloud or request.match_info.get("cloud") or self._only_cloud()
         if cloud not in self._recorder.clouds:
             return self._refuse("", HTTPStatus.NOT_FOUND, "unknown_cloud")
         if is_too_large(request, self._max_body):

@@ -1,8 +1,8 @@
 """From bytes that claim to be Cloudinary's to a record for Kafka, the same whichever way they came."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from schemas.envelope import Envelope, digest_of, record_key_of
 from schemas.json import clean_text, parse_object
@@ -10,8 +10,7 @@ from service.gateway.signature import Claim, Policy, verify
 from service.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A notification that is proven to be Cloudinary's, as it goes on the topic."""
 
     key: str

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 Algorithm: TypeAlias = Literal["sha1", "sha256"]
 
@@ -18,6 +18,7 @@ Algorithm: TypeAlias = Literal["sha1", "sha256"]
 _TIMESTAMP = re.compile(r"[0-9]{10}")
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _ALGORITHM_BY_LENGTH: Mapping[int, Algorithm] = {40: "sha1", 64: "sha256"}
+_HASHES = {"sha1": hashlib.sha1, "sha256": hashlib.sha256}
 _KEY_HINT = re.compile(rb'"signature_key"\s*:\s*"([^"]{1,64})"')
 
 
@@ -52,8 +53,7 @@ class Policy:
     algorithms: Collection[Algorithm] = frozenset({"sha1", "sha256"})
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """A signature that could be good: well-formed, fresh, of an algorithm allowed. The body decides."""
 
     digest: str
@@ -85,7 +85,7 @@ def verify(body: bytes, claim: Claim, keys: Mapping[str, bytes]) -> str:
 
     Every key is tried: `signature_key` in the body is unverified, so it only tells a missing key from a forgery.
     """
-    hashed = hashlib.new(claim.algorithm, body, usedforsecurity=False)
+    hashed = _HASHES[claim.algorithm](body, usedforsecurity=False)
     hashed.update(claim.timestamp.encode())
     for key_id, secret in keys.items():
         attempt = hashed.copy()

@@ -172,7 +172,10 @@ async def test_a_body_over_the_limit_gets_413(make: Callable[..., Awaitable[Gate
 
 
 @pytest.mark.parametrize("expect", ["", "Expect: 100-continue\r\n"])
-async def test_an_announced_body_over_the_limit_is_refused_before_it_is_sent(gateway: Gateway, expect: str) -> None:
+async def test_an_announced_body_over_the_limit_is_refused_before_it_is_sent(
+    make: Callable[..., Awaitable[Gateway]], expect: str
+) -> None:
+    gateway = await make("acme", "umbrella")
     server = gateway.client.server
     assert isinstance(server, TestServer)
     reader, writer = await asyncio.open_connection(server.host, server.port)
