@@ -114,7 +114,7 @@ class _Ingest:
                     "accepted per gateway core (requests a CPU second of its process), beside the bare handler",
                     per_cpu,
                     0.85,
-                    note="this is the claim: it does not depend on what else the cores do",
+                    note="this is the claim: what the load generator and Kafka take of the same cores is left out",
                 ),
                 Ratio(
                     "accepted a second at saturation, beside the bare handler",

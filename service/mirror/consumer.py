@@ -26,7 +26,7 @@ from service.telemetry import Metrics
 log = structlog.get_logger(__name__)
 
 _POLL_MS = 500
-_IN_FLIGHT = 3  # more gained nothing
+_IN_FLIGHT = 3  # one more gained nothing but memory
 _RESTART_SECONDS = 0.5
 _SEEKING_SECONDS = 0.02
 _ALIVE_SECONDS = 120.0  # longer than any single wait of the loop

@@ -112,10 +112,10 @@ def signed_tuple(asset_id: str) -> tuple[bytes, bytes, Sequence[tuple[str, bytes
 async def test_a_record_that_can_not_be_merged_is_kept_alone(
     settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def buggy(entries: Sequence[Entry], *others: Any) -> Any:
+    def buggy(entries: Sequence[Entry], *others: Any, **options: Any) -> Any:
         if any(entry.record.key == BAD.encode() for entry in entries if entry.statements):
             raise ZeroDivisionError("in the merge")
-        return fold(entries, *others)
+        return fold(entries, *others, **options)
 
     monkeypatch.setattr("service.mirror.store.fold", buggy)
     await produce(settings, signed(ASSET), signed(BAD), signed(OTHER))

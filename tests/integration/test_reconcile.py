@@ -352,7 +352,18 @@ async def test_a_sweep_that_is_killed_goes_on_where_it_stood(site: Reconciling, 
         sweeping.kill()
         await sweeping.wait()
     before = site.standin.calls.total()
-    report = await site.sweep()
+    report = None
+
+    async def resumed() -> bool:
+        nonlocal report
+        try:
+            report = await site.sweep()
+        except SweepUnderWayError:  # PostgreSQL has not yet seen that the other has died
+            return False
+        return True
+
+    await eventually(resumed)
+    assert report is not None
     assert (report.status, report.progress.resumed) == ("complete", True)
     assert report.progress.listed == 10_000
     assert site.standin.calls.total() - before <= 14 + 2
