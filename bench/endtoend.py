@@ -1,4 +1,4 @@
-"""Issue item 3: from the moment a webhook is due to its row, and to its event."""
+"""From the moment a webhook is due to its row, and to its event."""
 
 import asyncio
 import itertools

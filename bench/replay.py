@@ -1,4 +1,4 @@
-"""Issue item 4: the log read again, by `rebuild` and by `replay`."""
+"""The log read again, by `rebuild` and by `replay`."""
 
 import asyncio
 import time

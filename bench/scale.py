@@ -1,4 +1,4 @@
-"""Issue item 5: does the mirror stay as fast when its table grows?"""
+"""Does the mirror stay as fast when its table grows?"""
 
 import asyncio
 import os

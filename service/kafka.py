@@ -97,8 +97,8 @@ def make_consumer(settings: Settings) -> AIOKafkaConsumer:
         enable_auto_commit=False,
         auto_offset_reset="none",
         # what is read ahead of its turn is memory; a record larger than this comes all the same, alone
-        max_partition_fetch_bytes=1024**2,
-        fetch_max_bytes=8 * 1024**2,
+        max_partition_fetch_bytes=256 * 1024,
+        fetch_max_bytes=4 * 1024**2,
         session_timeout_ms=30_000,
         heartbeat_interval_ms=3_000,
         request_timeout_ms=20_000,
