@@ -94,6 +94,9 @@ class Mirror:
                     batches.start(
                         self._apply_fetched(consumer, positions, fetched), [partition.partition for partition in fetched]
                     )
+                    if sum(map(len, fetched.values())) < self._settings.mirror_batch:
+                        # nothing waits behind it, and what comes meanwhile makes one larger batch, not several small ones
+                        await batches.one_ended()
 
     async def _fetch(
         self, consumer: AIOKafkaConsumer, positions: Positions, batches: InFlight
