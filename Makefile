@@ -9,7 +9,7 @@ LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --gen
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-run: setup ## mirror sample webhooks on an embedded Kafka and PostgreSQL, until Ctrl-C
+run: setup ## mirror a stand-in for Cloudinary on an embedded Kafka and PostgreSQL, until Ctrl-C
 	@exec .venv/bin/mediamirror up $(ARGS)
 
 test: setup ## the whole test suite, on two cores

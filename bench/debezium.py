@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from bench.cache import cached
 from bench.contestant import failure, fresh
 from bench.measured import KAFKA, OWN, POSTGRES, Measured
 from bench.processes import ROOT, Meter, Program, free_port
 from bench.sinktopic import MARKS, TABLE, SinkTopic
 from bench.site import Site
 from service.embedded.artefacts import java
+from service.embedded.cache import cached
 from service.embedded.command import Command
 from service.errors import MissingProgramError
 from service.resources import resource

@@ -21,7 +21,7 @@ from bench.site import Site
 from service.errors import MediamirrorError
 
 _COUNTS: Final = (100_000, 1_000_000)
-_COUNTS_QUICK: Final = (15_000, 50_000)  # batches of a thousand of each partition, at both
+_COUNTS_QUICK: Final = (15_000, 50_000)  # full batches of each partition, at both
 _RATE_GOAL: Final = 1.0
 _MEMORY_GOAL: Final = 1.2
 _POLL_SECONDS: Final = 0.05

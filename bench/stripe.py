@@ -9,13 +9,13 @@ from typing import Final
 import asyncpg
 import orjson
 
-from bench.cache import cached
 from bench.contestant import contestant
 from bench.measured import Measured
 from bench.notifications import upload
 from bench.processes import ROOT
 from bench.site import Site
 from bench.workload import Workload
+from service.embedded.cache import cached
 from service.embedded.command import Command
 from service.errors import MissingProgramError
 

@@ -1,6 +1,5 @@
 """Apache Kafka's jars, fetched once from Maven Central into a cache that all clones share."""
 
-import hashlib
 import os
 import re
 import shutil
@@ -9,14 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from service.embedded.command import Command, Log
-from service.embedded.lock import LockFile
+from service.embedded.cache import cached
+from service.embedded.command import Command
 from service.errors import MissingProgramError
 from service.resources import resource
 
 _OLDEST_JAVA: Final = 17
 _COPY_DEPENDENCIES: Final = "org.apache.maven.plugins:maven-dependency-plugin:copy-dependencies"  # its version is in the pom
-_FETCH_SECONDS: Final = 600  # that another process may take
 
 
 def java() -> str:
@@ -41,38 +39,17 @@ async def kafka_jars(progress: Callable[[str], None]) -> Path:
     Raises MissingProgramError without Maven, EmbeddedProgramError when Maven fails.
     """
     pom = resource("deploy/kafka/pom.xml")
-    text = pom.read_text()
-    version = text.partition("<kafka.version>")[2].partition("</")[0]
-    name = f"kafka-{version}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-    jars = _cache() / name
-    if jars.exists():
-        return jars
+    version = pom.read_text().partition("<kafka.version>")[2].partition("</")[0]
 
+    def tell(_: str) -> None:
+        progress(f"fetching Apache Kafka {version} from Maven Central, once (45 MB)")
+
+    return await cached(f"kafka-{version}", [pom], lambda folder: _copy_dependencies(pom, folder), tell)
+
+
+def _copy_dependencies(pom: Path, folder: Path) -> Command:
     maven = shutil.which("mvn")
     if maven is None:
         raise MissingProgramError(what="Maven, to fetch Apache Kafka", packages="maven")
-    lock = LockFile(jars.with_name(f"{name}.lock"))
-    log = Log("Maven", jars.with_name(f"{name}.log"), telling=slice(1))  # the rest is how to get help
-    progress(f"fetching Apache Kafka {version} from Maven Central, once (45 MB)")
-    try:
-        if not await lock.acquire_within(_FETCH_SECONDS):
-            raise log.failure(f"{lock.path} is held by another process")
-        if not jars.exists():
-            partial = jars.with_name(f"{name}.partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            await _copy_dependencies(maven, pom, partial).run(log)
-            partial.rename(jars)
-    finally:
-        lock.release()
-    return jars
-
-
-def _copy_dependencies(maven: str, pom: Path, folder: Path) -> Command:
     options = ["--batch-mode", "--quiet", "--strict-checksums", f"--file={pom}", f"-DoutputDirectory={folder}"]
     return Command([maven, *options, _COPY_DEPENDENCIES], cwd=folder.parent)
-
-
-def _cache() -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mediamirror"
-    cache.mkdir(parents=True, exist_ok=True)
-    return cache

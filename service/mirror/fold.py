@@ -34,7 +34,7 @@ class Folded:
     adopted: Sequence[AssetKey]  # rows that have become part of another
     folder_events: Sequence[tuple[str, FolderEvent]]  # (cloud, event), new ones only
     refetches: Sequence[Refetch]
-    claims: Mapping[str, Collection[AssetName]]  # names that were taken, by cloud
+    claims: Mapping[str, set[AssetName]]  # names that were taken, by cloud
     born: Mapping[str, Collection[str]]  # by cloud, ids of which there was no row when the batch first told of them
     events: Sequence[MediaEvent]
     lines: Sequence[LogLine]

@@ -169,7 +169,9 @@ async def _ask(connection: Connection, folded: Folded) -> None:
     for cloud, names in folded.claims.items():
         public_ids = [name.public_id for name in names]
         if shared := await connection.fetch(query("mirror", "shared_names"), cloud, public_ids):
-            rivals = await connection.fetch(query("mirror", "rivals"), cloud, *_columns_of([AssetName(*row) for row in shared]))
+            # a public id may be shared under another type that nobody has claimed now
+            disputed = names & {AssetName(*row) for row in shared}
+            rivals = await connection.fetch(query("mirror", "rivals"), cloud, *_columns_of(disputed))
             asked += [(cloud, row["asset_id"], "another asset has got its name") for row in rivals]
     if asked:
         await connection.execute(query("mirror", "ask"), *zip(*asked, strict=True))

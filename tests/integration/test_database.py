@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 import service.database
+from schemas.asset import Asset
 from service.database import (
     DatabaseUnreachableError,
     MigrationChangedError,
@@ -15,7 +16,7 @@ from service.database import (
     require_schema,
 )
 from service.settings import Settings, load_settings
-from service.sql import FOLDER
+from service.sql import FOLDER, query
 
 
 async def test_migrations_are_applied_once_whoever_comes_first(settings: Settings) -> None:
@@ -25,6 +26,18 @@ async def test_migrations_are_applied_once_whoever_comes_first(settings: Setting
         applied = await asyncio.gather(migrate(pool), migrate(pool), migrate(pool))
         assert sorted(applied) == [[], [], sorted(file.stem for file in (FOLDER / "migrations").glob("*.sql"))]
         await require_schema(pool)
+
+
+@pytest.mark.parametrize(("file", "name"), [("mirror", "lock_assets"), ("scratch", "some_rows"), ("reconciliation", "rows")])
+async def test_rows_become_assets_and_assets_rows_by_the_order_of_their_columns(settings: Settings, file: str, name: str) -> None:
+    async with connect(settings) as pool, pool.acquire() as connection:
+        await migrate(pool)
+        read = await connection.prepare(query(file, name))
+        assert tuple(column.name for column in read.get_attributes()) == Asset._fields
+        written = await connection.fetch(
+            "SELECT attname FROM pg_attribute WHERE attrelid = 'media_asset_row'::regclass ORDER BY attnum"
+        )
+        assert tuple(row["attname"] for row in written) == Asset._fields
 
 
 async def test_a_migration_changed_after_it_was_applied_is_refused(

@@ -28,7 +28,7 @@ def server(*, answer: bytes = _ANSWER, pause_at: int = -1, pause: float = 0) -> 
                 while end := answer_end(unanswered):  # requests have a length, too
                     unanswered = unanswered[end:]
                     if number == pause_at:
-                        time.sleep(pause)
+                        time.sleep(pause)  # the stall itself, which the latencies must tell of
                     connection.sendall(answer)
                     number += 1
 
