@@ -7,7 +7,6 @@ import asyncpg
 import stamina
 
 from service.database import Pool
-from service.mirror.store import ConflictError
 
 # A record's own fault. Everything else that PostgreSQL says is an outage, and an outage never costs a record.
 RECORD_ERRORS = (asyncpg.DataError, asyncpg.ProgramLimitExceededError)
@@ -16,13 +15,13 @@ OUTAGES = (OSError, EOFError, MemoryError, asyncpg.PostgresError, asyncpg.Interf
 
 
 def patiently() -> AsyncIterator[stamina.Attempt]:
-    """Give attempts, for as long as they end in an outage or in a conflict with another mirror."""
+    """Give attempts, for as long as they end in an outage."""
     return stamina.retry_context(on=is_passing, attempts=None, timeout=None, wait_initial=0.1, wait_max=5.0)
 
 
 def is_passing(error: Exception) -> bool:
     """Tell whether the same attempt may succeed later."""
-    return isinstance(error, (ConflictError, *OUTAGES)) and not isinstance(error, RECORD_ERRORS)
+    return isinstance(error, OUTAGES) and not isinstance(error, RECORD_ERRORS)
 
 
 async def answers(pool: Pool) -> bool:

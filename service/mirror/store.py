@@ -4,6 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 
+import structlog
+
 from handlers.folders import folders_after, sources
 from schemas.asset import Asset, AssetKey, AssetName
 from schemas.clock import Clock
@@ -15,13 +17,15 @@ from service.mirror.entry import Entry, LogLine, Outcome
 from service.mirror.fold import Folded, Wanted, fold, wanted
 from service.sql import query
 
+log = structlog.get_logger(__name__)
+
 
 class FencedError(Exception):
     """Another mirror has moved a partition of this batch: it is not ours any more."""
 
 
-class ConflictError(Exception):
-    """Another mirror created a row of this batch after we had looked; folding again settles it."""
+class _ConflictError(Exception):
+    """Another mirror created a row of this batch after we had looked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +51,19 @@ class Store:
     async def apply(
         self, entries: Sequence[Entry], advances: Sequence[Advance] = (), *, log_unchanged: bool = True
     ) -> Sequence[LogLine]:
-        """Apply a batch once; raises `FencedError` or `ConflictError`, or PostgreSQL's own errors, with nothing written.
+        """Apply a batch once; raises `FencedError` or PostgreSQL's own errors, with nothing written.
 
         Without `advances`, the offsets stay as they are: the batch was read before. Without `log_unchanged`, what changes nothing
         leaves no line and no question, as it did when it came first. All lines are returned.
         """
+        while True:
+            try:
+                return await self._attempt(entries, advances, log_unchanged=log_unchanged)
+            except _ConflictError:
+                # To fold again, with the row that is there now, settles it. Whoever was first has moved on, so this ends.
+                log.debug("another mirror was first to write a row of the batch")
+
+    async def _attempt(self, entries: Sequence[Entry], advances: Sequence[Advance], *, log_unchanged: bool) -> Sequence[LogLine]:
         need = wanted(entries)
         async with self._pool.acquire() as connection, connection.transaction():
             events = await _lock_folders(connection, need)
@@ -132,7 +144,7 @@ async def take_purged(connection: Connection, ids: Mapping[str, Collection[str]]
 
 async def _write(connection: Connection, folded: Folded) -> None:
     if folded.assets and await write_rows(connection, folded.assets) != folded.created:
-        raise ConflictError
+        raise _ConflictError
     if folded.adopted:
         await connection.execute(query("mirror", "remove_adopted"), *_columns_of_keys(folded.adopted))
 
