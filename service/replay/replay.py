@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import cast
 
@@ -12,9 +12,10 @@ from service.database import Connection, Pool
 from service.mirror.entry import Entry, LogLine, Outcome, Record, understand
 from service.mirror.patience import patiently
 from service.mirror.store import Store
+from service.replay.batches import each_batch
 from service.replay.subject import Subject
 from service.settings import Settings
-from service.topic import Ranges, read_topic
+from service.topic import Ranges
 
 log = structlog.get_logger(__name__)
 
@@ -96,10 +97,12 @@ class Replay:
         Raises `KafkaUnreachableError`. Cut short, it has done what `summary` says, and can be begun anew.
         """
         await Store(self._pool, self._topic).prepare_log()
-        async with aclosing(read_topic(self._settings, self._topic, ranges, batch=self._settings.mirror_batch)) as batches:
-            async for records in batches:
-                await self._replay(records)
-                progress(len(records))
+
+        async def replay(records: Sequence[Record]) -> None:
+            await self._replay(records)
+            progress(len(records))
+
+        await each_batch(self._settings, ranges, replay)
         self.summary.complete = True
 
     async def _replay(self, records: Sequence[Record]) -> None:

@@ -1,16 +1,16 @@
 """A second mirror beside the live one, folded from the log."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from service.database import Connection, Pool, connect, migrate
 from service.errors import MediamirrorError
 from service.kafka import partition_bounds
-from service.mirror.entry import understand
+from service.mirror.entry import Record, understand
 from service.mirror.store import Store
+from service.replay.batches import each_batch
 from service.settings import Settings
 from service.sql import query
-from service.topic import read_topic
 
 Progress = Callable[[int], None]  # told how many notifications were read since it was last told
 
@@ -33,10 +33,12 @@ class Scratch:
 
     async def fold(self, to: Mapping[int, int], progress: Progress) -> None:
         """Fold on to these offsets."""
-        ranges = {number: (self.offsets[number], end) for number, end in to.items()}
-        async for records in read_topic(self._settings, self.topic, ranges, batch=self._settings.mirror_batch):
+
+        async def fold(records: Sequence[Record]) -> None:
             await self._store.apply([understand(record) for record in records])
             progress(len(records))
+
+        await each_batch(self._settings, {number: (self.offsets[number], end) for number, end in to.items()}, fold)
         self.offsets |= to
 
 
