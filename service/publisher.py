@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 
 from service.errors import MediamirrorError
 from service.kafka import ensure_topics, let_go, make_producer, start
-from service.line import Line
+from service.line import Line, Pending
 from service.settings import Settings
 from service.telemetry import Metrics
 
@@ -41,9 +41,9 @@ class Publisher:
         self._topic = settings.notifications_topic
         self._ack_timeout = settings.gateway_ack_timeout
         self._max_pending = int(settings.gateway_max_pending)
+        self._loop = asyncio.get_running_loop()
         self._line: Line | None = None
-        self._lines: list[Line] = []  # that one, and those that it replaced and that still have something to send
-        self._unsent_bytes = 0  # of what waits for the first connection
+        self._pending = Pending(metrics.pending_bytes)  # here, for the first connection, and in all lines
         self._connected = asyncio.Event()
         self._renewal: asyncio.Task[None] | None = None
         self._retired: set[asyncio.Task[None]] = set()
@@ -69,9 +69,9 @@ class Publisher:
 
         A caller that hangs up leaves no half send behind; its bytes count until Kafka or we let go of them.
         """
-        if self.pending_bytes + len(value) > self._max_pending:
+        if self._pending.bytes + len(value) > self._max_pending:
             raise NotDurableError("too_much_pending")
-        deadline = asyncio.get_running_loop().time() + self._ack_timeout
+        deadline = self._loop.time() + self._ack_timeout
         line = self._line or await self._first_line(len(value), deadline)
         try:
             await line.send(self._topic, key.encode(errors="replace"), value, headers, deadline=deadline)
@@ -81,11 +81,6 @@ class Publisher:
         except KafkaError as error:
             self._renew()
             raise NotDurableError(type(error).__name__) from error
-
-    @property
-    def pending_bytes(self) -> int:
-        """The bytes that wait for Kafka."""
-        return self._unsent_bytes + sum([line.pending_bytes for line in self._lines])
 
     async def is_ready(self) -> bool:
         """Ask Kafka, for at most two seconds."""
@@ -99,7 +94,7 @@ class Publisher:
 
     async def _first_line(self, size: int, deadline: float) -> Line:
         """Wait for the first connection, which has not been made yet."""
-        self._count_unsent(size)
+        self._pending.add(size)
         try:
             async with asyncio.timeout_at(deadline):
                 while self._line is None:
@@ -108,12 +103,8 @@ class Publisher:
             self._renew()
             raise NotDurableError("not_connected") from None
         finally:
-            self._count_unsent(-size)
+            self._pending.add(-size)
         return self._line
-
-    def _count_unsent(self, size: int) -> None:
-        self._unsent_bytes += size
-        self._metrics.pending_bytes.inc(size)
 
     def _renew(self) -> None:
         if self._renewal is None or self._renewal.done():
@@ -137,8 +128,7 @@ class Publisher:
                     log.error("kafka unreachable, webhooks are answered with 503", error=str(error))
                 attempts += 1
                 await asyncio.sleep(_RECONNECT_SECONDS)
-        old, self._line = self._line, Line(producer, self._metrics.pending_bytes)
-        self._lines.append(self._line)
+        old, self._line = self._line, Line(producer, self._pending)
         self._connected.set()
         if old is not None:
             self._metrics.producer_renewals.inc()
@@ -146,10 +136,6 @@ class Publisher:
         log.info("connected to kafka", bootstrap=self._settings.kafka_bootstrap, renewed=old is not None)
 
     def _retire(self, line: Line) -> None:
-        task = asyncio.create_task(self._close(line))
+        task = asyncio.create_task(line.close(self._ack_timeout))
         self._retired.add(task)
         task.add_done_callback(self._retired.discard)
-
-    async def _close(self, line: Line) -> None:
-        await line.close(self._ack_timeout)
-        self._lines.remove(line)

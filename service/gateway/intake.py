@@ -28,6 +28,7 @@ class Intake:
         self._max_body = int(settings.gateway_max_body)
         self._publisher = publisher
         self._metrics = metrics
+        self._accepted = {cloud: metrics.webhooks.labels(cloud, "accepted", "") for cloud in self._recorder.clouds}
 
     async def receive(self, request: web.Request, cloud: str | None = None) -> web.Response:
         """Handle `POST /webhooks/cloudinary[/{cloud}]`, or that of one cloud's own path."""
@@ -63,7 +64,7 @@ class Intake:
         except NotDurableError as not_durable:
             log.error("webhook not durable, answered 503", cloud=cloud, reason=not_durable.reason)
             return self._refuse(cloud, HTTPStatus.SERVICE_UNAVAILABLE, not_durable.reason, headers=_RETRY_AFTER)
-        self._metrics.webhooks.labels(cloud, "accepted", "").inc()
+        self._accepted[cloud].inc()
         self._metrics.webhook_seconds.observe(time.perf_counter() - started)
         return web.Response(body=b'{"status":"accepted"}', content_type="application/json")
 
@@ -78,4 +79,5 @@ class Intake:
 
 def is_too_large(request: web.BaseRequest, limit: int) -> bool:
     """Tell by the length announced, before a byte of the body is read."""
-    return request.content_length is not None and request.content_length > limit
+    length = request.content_length
+    return length is not None and length > limit

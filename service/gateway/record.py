@@ -38,13 +38,7 @@ class Recorder:
         """Make the record; raises `RefusedSignatureError`, or `NotAnObjectError` for a signed body that is no notification."""
         key_id = verify(body, claim, self._keys[cloud])
         content = parse_object(body)
-        envelope = Envelope(
-            cloud=cloud,
-            notification_type=clean_text(str(content.get("notification_type", "")))[:100],
-            received_at=datetime.now(UTC),
-            digest=digest_of(body),
-            signature=claim.digest,
-            signed_at=int(claim.timestamp),
-            key_id=key_id,
-        )
-        return Record(record_key_of(content), body, envelope.to_headers(), envelope.digest)
+        notification_type = clean_text(str(content.get("notification_type", "")))[:100]
+        digest = digest_of(body)
+        envelope = Envelope(cloud, notification_type, datetime.now(UTC), digest, claim.digest, int(claim.timestamp), key_id)
+        return Record(record_key_of(content), body, envelope.to_headers(), digest)

@@ -6,7 +6,7 @@ import pytest
 from aiokafka.errors import KafkaError, ProducerClosed
 from prometheus_client import CollectorRegistry
 
-from service.line import Line
+from service.line import Line, Pending
 from service.telemetry import Metrics
 
 
@@ -35,15 +35,16 @@ class Given:
     def __init__(self) -> None:
         self.producer = FakeProducer()
         self.metrics = Metrics(CollectorRegistry())
-        self.line = Line(self.producer, self.metrics.pending_bytes)
+        self.counted = Pending(self.metrics.pending_bytes)
+        self.line = Line(self.producer, self.counted)
 
     def send(self, *, seconds: float = 10, value: bytes = b"value", headers: Sequence[Any] = ()) -> "asyncio.Future[None]":
         return self.line.send("topic", b"key", value, headers, deadline=asyncio.get_running_loop().time() + seconds)
 
     @property
     def pending(self) -> float | None:
-        assert self.metrics.registry.get_sample_value("mediamirror_pending_bytes") == self.line.pending_bytes
-        return self.line.pending_bytes
+        assert self.metrics.registry.get_sample_value("mediamirror_pending_bytes") == self.counted.bytes
+        return self.counted.bytes
 
 
 async def test_a_send_is_done_when_kafka_acks() -> None:
