@@ -99,7 +99,7 @@ class Book:
         # one revision a change, whatever was adopted with it
         revision = (before.revision if before else purged.revision) + bool(changed)
         after = merged.asset if merged.asset.revision == revision else merged.asset._replace(revision=revision)
-        self._put(after)
+        self._put(key, after)
         if before is None and Group.CONTENT not in after.clocks and after.deleted_at is None:
             self.ask(key, "its upload was not seen")
         if (Group.NAME in changed or Group.EXISTENCE in changed) and after.deleted_at is None and (name := after.name):
@@ -120,7 +120,7 @@ class Book:
         steps: list[Step] = []
         for key, asset in sorted(self._now.items()):
             if key.cloud == cloud and (merged := relocate(asset, moves)).changed:
-                self._put(merged.asset)
+                self._put(key, merged.asset)
                 steps.append(Step(asset, merged.asset, merged.changed))
         return True, steps
 
@@ -159,11 +159,10 @@ class Book:
         del self._now[named]
         self._adopted.add(named)
         self._purged[named] = Purged(other.revision + 1)  # as its `purged` event says
-        self._put(joined.asset)
+        self._put(key, joined.asset)
         return other, joined.changed
 
-    def _put(self, asset: Asset) -> None:
-        key = asset.key
+    def _put(self, key: AssetKey, asset: Asset) -> None:
         self._now[key] = asset
         self._only_named = self._only_named or key.is_name
         if self._called is not None:
