@@ -115,7 +115,7 @@ class Settings(BaseSettings):
         default_factory=socket.gethostname,
         description="This mirror's name in its group (static membership). Default: host name.",
     )
-    mirror_batch: int = Field(500, ge=1, description="Most notifications in one transaction.")
+    mirror_batch: int = Field(400, ge=1, description="Most notifications in one transaction.")
     sync_log_retention: int = Field(30, ge=1, description="Days that the sync log is kept.")
     mirror_host: str = Field("127.0.0.1", description="Where the mirror's /livez, /readyz and /metrics listen.")
     mirror_port: Port = Field(8081, description="Where the mirror's /livez, /readyz and /metrics listen; 0 picks a free port.")
