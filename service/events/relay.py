@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import asyncpg
 import structlog
@@ -11,9 +11,11 @@ from aiokafka.errors import KafkaError
 
 from schemas.event import EventType, MediaEvent
 from service.database import Connection, Pool
+from service.events.batches import Batches
 from service.events.cloudevent import data_of, headers_of
 from service.kafka import KafkaUnreachableError, ensure_topics, let_go, make_producer, start
 from service.mirror.patience import OUTAGES, answers
+from service.partitioner import partition_for
 from service.settings import Settings
 from service.sql import query
 from service.telemetry import Metrics
@@ -23,11 +25,19 @@ log = structlog.get_logger(__name__)
 CHANNEL = "media_outbox"
 
 _BATCH = 1000
-_BATCH_BYTES = 32 * 1024**2
+_BATCH_BYTES = 16 * 1024**2  # held twice: with Kafka, and read meanwhile
 _POLL_SECONDS = 2.0  # a notice can be lost with its connection; a row can't
 _RESTART_SECONDS = 0.5
 _LEADER_SECONDS = 1.0
 _PATIENCE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """Rows that Kafka has been given, and what ends when it has acked them."""
+
+    ids: list[int]
+    acked: asyncio.Task[None]
 
 
 class Relay:
@@ -35,7 +45,7 @@ class Relay:
 
     Rows of one asset are in the outbox in the order of its revisions, since each was written with the asset's row locked. They
     are sent in that order by one idempotent producer, which keeps it, and deleted when Kafka has acked them. A crash in between
-    sends some again.
+    sends some again. While some are with Kafka, the next are read and made ready.
     """
 
     def __init__(self, settings: Settings, pool: Pool, metrics: Metrics, shard: int = 0) -> None:
@@ -74,38 +84,51 @@ class Relay:
                 await start(producer)
                 self.leading.set()
                 log.info("relay leads", shard=self._shard)
-                while True:
-                    self._wake.clear()
-                    sent = await self._relay(connection, producer)
-                    self._metrics.outbox.set(0 if sent < _BATCH else await connection.fetchval(query("outbox", "size")))
-                    if not sent:
-                        await self._rest()
+                await self._relay(connection, producer)
             finally:
                 # the lock and the listener end with the connection, which must not serve anybody else
                 connection.terminate()
                 await let_go(producer, patience=_PATIENCE_SECONDS)
 
-    async def _relay(self, connection: Connection, producer: AIOKafkaProducer) -> int:
-        """Send a batch and delete what was acked; gives how much that was."""
-        rows = await connection.fetch(query("outbox", "next"), self._shard, _BATCH, _BATCH_BYTES)
-        if not rows:
-            return 0
-        sends: list[asyncio.Future[object]] = []
-        for row in rows:
-            sends += await self._send(producer, _event_of(row))
-        async with asyncio.timeout(_PATIENCE_SECONDS):
-            await asyncio.gather(*sends)
-        await connection.execute(query("outbox", "remove"), self._shard, [row["id"] for row in rows])
-        self._metrics.events.inc(len(rows))
-        return len(rows)
+    async def _relay(self, connection: Connection, producer: AIOKafkaProducer) -> None:
+        await connection.execute(query("outbox", "forget_lightly"))
+        flight: _Flight | None = None
+        try:
+            while True:
+                self._wake.clear()
+                rows = await connection.fetch(
+                    query("outbox", "next"), self._shard, _BATCH, _BATCH_BYTES, flight.ids if flight else []
+                )
+                batches = await self._batches_of(rows, producer)
+                self._metrics.outbox.set(0 if len(rows) < _BATCH else await connection.fetchval(query("outbox", "size")))
+                if flight:
+                    await flight.acked
+                    # with the connection goes the lock: what answers here still leads, and may send the next
+                    await connection.execute(query("outbox", "remove"), self._shard, flight.ids)
+                    self._metrics.events.inc(len(flight.ids))
+                flight = _Flight([row["id"] for row in rows], asyncio.create_task(_send(batches))) if rows else None
+                if not flight:
+                    await self._rest()
+        finally:
+            if flight:
+                flight.acked.cancel()
+                await asyncio.gather(flight.acked, return_exceptions=True)  # seen
 
-    async def _send(self, producer: AIOKafkaProducer, event: MediaEvent) -> Sequence["asyncio.Future[object]"]:
-        key = event.subject.encode()
-        sends = [await producer.send(self._settings.events_topic, data_of(event), key=key, headers=headers_of(event))]
-        if event.state is not None or event.type is EventType.PURGED:
-            headers = [("cloud", event.cloud.encode())]
-            sends.append(await producer.send(self._settings.assets_topic, event.state, key=key, headers=headers))
-        return sends
+    async def _batches_of(self, rows: list[asyncpg.Record], producer: AIOKafkaProducer) -> Batches:
+        events_topic, assets_topic = self._settings.events_topic, self._settings.assets_topic
+        events_partitions = sorted(await producer.partitions_for(events_topic))
+        assets_partitions = sorted(await producer.partitions_for(assets_topic))
+        batches = Batches(producer)
+        for row in rows:
+            event = MediaEvent._make(row[1:])  # its type is a plain string, which is as good as its member
+            key = event.subject.encode()
+            partition = partition_for(key, events_partitions, ())
+            batches.add(events_topic, partition, key, data_of(event), headers_of(event))
+            if event.state is not None or event.type == EventType.PURGED:
+                if assets_partitions != events_partitions:
+                    partition = partition_for(key, assets_partitions, ())
+                batches.add(assets_topic, partition, key, event.state, [("cloud", event.cloud.encode())])
+        return batches
 
     async def _rest(self) -> None:
         with contextlib.suppress(TimeoutError):
@@ -116,14 +139,6 @@ class Relay:
         self._wake.set()
 
 
-def _event_of(row: asyncpg.Record) -> MediaEvent:
-    return MediaEvent(
-        cloud=row["cloud"],
-        subject=row["subject"],
-        type=EventType(row["type"]),
-        event_id=row["event_id"],
-        event_time=row["event_time"],
-        revision=row["revision"],
-        state=row["state"],
-        about=row["about"],
-    )
+async def _send(batches: Batches) -> None:
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        await batches.send()

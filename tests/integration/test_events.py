@@ -20,11 +20,14 @@ from prometheus_client import CollectorRegistry
 from referencing import Registry, Resource
 
 from schemas.contract import FOLDER, documents
-from service.database import Pool
+from schemas.event import EventType, MediaEvent
+from service.database import Connection, Pool
 from service.embedded.kafka import EmbeddedKafka
 from service.events.relay import Relay
 from service.kafka import ensure_topics, partition_bounds
+from service.partitioner import partition_for
 from service.settings import Settings
+from service.sql import query
 from service.telemetry import Metrics
 from service.topic import read_topic
 from tests.bodies import ASSET, BEGINNING, CLOUD, delete, rename, triggered, upload
@@ -330,6 +333,84 @@ async def test_the_mirror_and_the_relay_do_not_wait_for_each_other(settings: Set
         assert await pool.fetchval("SELECT count(*) FROM media_outbox") == 1
     async with relaying(settings, pool):
         await emptied(pool)
+
+
+async def put(pool: Connection | Pool, asset: str, revision: int, state: bytes | None = b"{}") -> None:
+    """Put an event in the outbox, as the mirror does."""
+    told = (CLOUD, asset, EventType.UPDATED, f"{CLOUD}/{asset}/{revision}", BEGINNING, revision, state, b'{"changed":{}}')
+    await pool.copy_records_to_table("media_outbox", records=[told], columns=MediaEvent._fields)
+
+
+async def test_a_backlog_is_sent_in_the_order_of_revisions_each_once(settings: Settings, pool: Pool) -> None:
+    assets, revisions = [f"{number:032x}" for number in range(5)], range(1, 701)
+    told = [
+        MediaEvent(CLOUD, asset, EventType.UPDATED, f"{asset}/{revision}", BEGINNING, revision, state, b'{"changed":{}}')
+        for revision in revisions
+        for asset in assets
+        # so much that a partition's share of what is read at once fills several of Kafka's batches
+        for state in [orjson.dumps({"revision": revision, "filling": random.Random(revision).randbytes(1000).hex()})]
+    ]
+    await pool.copy_records_to_table("media_outbox", records=told, columns=MediaEvent._fields)
+    async with relaying(settings, pool):
+        await emptied(pool)
+    sent = defaultdict(list)
+    for event in await events_of(settings):
+        sent[event.get_subject()].append(int(event.get_extension("revision")))
+        assert event.get_data()["asset"]["revision"] == sent[event.get_subject()][-1]
+    assert sent == {asset: list(revisions) for asset in assets}
+    kept = defaultdict(list)
+    for record in await read_all(settings, settings.assets_topic):
+        kept[record.key.decode()].append(orjson.loads(record.value)["revision"])
+    assert kept == sent
+
+
+async def test_the_largest_event_is_sent_in_its_turn(settings: Settings, pool: Pool) -> None:
+    largest = orjson.dumps({"filling": random.Random(1).randbytes(5 * 1024**2 - 100).hex()})
+    for revision, state in ((1, b"{}"), (2, largest), (3, b"{}"), (4, largest), (5, largest)):
+        await put(pool, ASSET, revision, state)
+    async with relaying(settings, pool):
+        await emptied(pool)
+    sizes = [len(record.value) for record in await read_all(settings, settings.assets_topic)]
+    assert sizes == [2, len(largest), 2, len(largest), len(largest)]
+    assert [event.get_extension("revision") for event in await events_of(settings)] == ["1", "2", "3", "4", "5"]
+
+
+async def test_topics_with_partitions_of_their_own_number_keep_each_key_in_its_partition(settings: Settings, pool: Pool) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap)
+    await admin.start()
+    await admin.create_topics([NewTopic(settings.assets_topic, 7, 1), NewTopic(settings.events_topic, 4, 1)])
+    await admin.close()
+    assets = [f"{number:032x}" for number in range(30)]
+    for asset in assets:
+        await put(pool, asset, 1)
+    async with relaying(settings, pool):
+        await emptied(pool)
+    for topic, partitions in ((settings.assets_topic, 7), (settings.events_topic, 4)):
+        found = {record.key.decode(): record.partition for record in await read_all(settings, topic)}
+        assert found == {asset: partition_for(asset.encode(), range(partitions), ()) for asset in assets}
+
+
+async def test_an_event_that_commits_late_is_read_before_its_assets_next(pool: Pool) -> None:
+    async with pool.acquire() as late:
+        transaction = late.transaction()
+        await put(pool, "a", 1)
+        await transaction.start()
+        await put(late, "late", 1)
+        await put(pool, "b", 1)
+        with_kafka = await pool.fetch(query("outbox", "next"), 0, 10, 1024, [])
+        await transaction.commit()
+    await put(pool, "late", 2)
+    then = await pool.fetch(query("outbox", "next"), 0, 10, 1024, [row["id"] for row in with_kafka])
+    assert [(row["subject"], row["revision"]) for row in with_kafka] == [("a", 1), ("b", 1)]
+    assert [(row["subject"], row["revision"]) for row in then] == [("late", 1), ("late", 2)]
+
+
+async def test_what_is_read_at_once_is_bounded_in_bytes(pool: Pool) -> None:
+    for revision in range(1, 6):
+        await put(pool, ASSET, revision, b'"%b"' % (b"x" * 998))
+    about = len(b'{"changed":{}}')
+    for most, rows in ((1, 1), (1000, 1), (1000 + about, 2), (3 * (1000 + about), 4)):
+        assert len(await pool.fetch(query("outbox", "next"), 0, 10, most, [])) == rows
 
 
 async def test_the_subscriber_of_the_readme_works(relayed: Mirrored) -> None:
