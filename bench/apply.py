@@ -27,9 +27,9 @@ _EDITIONS: Final = {Workload.INSERTS: 0, Workload.UPDATES: 1, Workload.STALE: 1}
 
 
 _FULL: Final = Plan(
-    notifications=60_000,
-    sink_records=150_000,
-    webhooks=10_000,
+    notifications=50_000,
+    sink_records=120_000,
+    webhooks=8_000,
     settings=[
         [debezium.Setting(tasks=1, batch=500), debezium.Setting(tasks=2, batch=500)],
         [debezium.Setting(tasks=1, batch=2000), debezium.Setting(tasks=2, batch=2000)],

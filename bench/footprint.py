@@ -19,7 +19,7 @@ _ALL: Final = "up"
 _MB: Final = 1_000_000
 # until caches are filled and the group has been joined
 _SETTLE_SECONDS: Final = 6.0
-_IDLE_SECONDS: Final = 15.0
+_IDLE_SECONDS: Final = 10.0
 _QUICK_SECONDS: Final = 3.0
 
 

@@ -33,7 +33,7 @@ class _Plan:
     producer: float
 
 
-_FULL: Final = _Plan(search=2.5, rounds=3, saturation=6, latency=8, producer=4)
+_FULL: Final = _Plan(search=2.5, rounds=3, saturation=5, latency=6, producer=3)
 _QUICK: Final = _Plan(search=0.5, rounds=1, saturation=1, latency=1, producer=0.5)
 
 
