@@ -21,7 +21,7 @@ from service.errors import MediamirrorError
 
 _SIZES: Final = (10_000, 1_000_000, 5_000_000)
 _SIZES_QUICK: Final = (1_000, 50_000)
-_COUNT: Final = 40_000  # of each kind of notification, at each size
+_COUNT: Final = 30_000  # of each kind of notification, at each size
 _COUNT_QUICK: Final = 4_000
 _ROUNDS: Final = 2
 _KINDS: Final = ("inserts", "updates")
