@@ -14,7 +14,6 @@ Clock = NewType("Clock", str)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _DAY = 24 * 60 * 60  # seconds
-_SIXTEEN_DIGITS = 10**15  # µs: in 2001
 _LATEST = 10**16 - 1
 _HIGHEST_VERSION = 10**12 - 1
 _LENGTH = 16 + 1 + 1 + 1 + 16  # of a clock that no version leads
@@ -36,9 +35,7 @@ def clock_of(event_time: datetime, rank: Rank, digest: str) -> Clock:
     """Make the clock of a change: event time in µs (16 digits), rank, then 16 hex digits of the body's digest against ties."""
     since = event_time - EPOCH  # in whole numbers: as many microseconds make no float
     micros = (since.days * _DAY + since.seconds) * 1_000_000 + since.microseconds
-    if not _SIXTEEN_DIGITS <= micros <= _LATEST:
-        return Clock(f"{min(max(micros, 0), _LATEST):016d}.{_DIGITS[rank]}.{digest[:16]}")
-    return Clock(f"{micros}.{_DIGITS[rank]}.{digest[:16]}")
+    return Clock(f"{min(max(micros, 0), _LATEST):016d}.{_DIGITS[rank]}.{digest[:16]}")
 
 
 def time_of(clock: Clock) -> datetime:

@@ -26,7 +26,6 @@ from service.telemetry import Metrics
 log = structlog.get_logger(__name__)
 
 _POLL_MS = 500
-_IN_FLIGHT = 3  # one more gained nothing but memory
 _RESTART_SECONDS = 0.5
 _SEEKING_SECONDS = 0.02
 _ALIVE_SECONDS = 120.0  # longer than any single wait of the loop
@@ -82,7 +81,7 @@ class Mirror:
 
     async def _loop(self, consumer: AIOKafkaConsumer, positions: Positions) -> None:
         housekeeping = Housekeeping(consumer, positions, self._store, self._topic, self._metrics)
-        async with InFlight(_IN_FLIGHT) as batches:
+        async with InFlight() as batches:
             while True:
                 self._turn()
                 await batches.room()

@@ -5,6 +5,8 @@ from collections.abc import Collection, Coroutine
 from types import TracebackType
 from typing import Self
 
+_MOST = 3  # one more gained nothing but memory
+
 
 class InFlight:
     """Up to `most` batches at a time, each with its partitions to itself.
@@ -12,7 +14,7 @@ class InFlight:
     Use as `async with`. Leaving cancels what is under way, which PostgreSQL then takes back.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int = _MOST) -> None:
         self._most = most
         self._batches: dict[asyncio.Task[None], Collection[int]] = {}
 

@@ -8,15 +8,13 @@ from service.mirror.inflight import InFlight
 from service.settings import Settings
 from service.topic import Ranges, read_topic
 
-_IN_FLIGHT = 3  # as many as the mirror has
-
 
 async def each_batch(settings: Settings, ranges: Ranges, apply: Callable[[list[Record]], Coroutine[None, None, None]]) -> None:
     """Apply the notifications of these ranges, each partition's in their order.
 
     Raises `KafkaUnreachableError`, and what a batch fails with; either cancels the batches that are under way.
     """
-    batches = InFlight(_IN_FLIGHT)
+    batches = InFlight()
     topic, most = settings.notifications_topic, settings.mirror_batch
     async with aclosing(read_topic(settings, topic, ranges, batch=most, busy=lambda: batches.busy)) as reading, batches:
         async for records in reading:
