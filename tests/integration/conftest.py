@@ -79,6 +79,12 @@ async def eventually(condition: Callable[[], Awaitable[object]], *, seconds: flo
         await asyncio.sleep(0.02)
 
 
+_ORDER = {
+    "media_sync_log": "kafka_topic, kafka_partition, kafka_offset, ordinal",
+    "media_folders": "cloud, path",
+}
+
+
 @dataclass
 class Mirrored:
     """A gateway and a mirror at work."""
@@ -117,7 +123,8 @@ class Mirrored:
         await self.pool.execute(query("scratch", "remove_rows"), [CLOUD] * len(lost), lost)
 
     async def rows(self, table: str = "media_assets") -> list[asyncpg.Record]:
-        return await self.pool.fetch(f"SELECT * FROM {table}")
+        """A table's rows, in the order of what names them: PostgreSQL's own order is no order."""
+        return await self.pool.fetch(f"SELECT * FROM {table} ORDER BY {_ORDER.get(table, 'cloud, asset_id')}")
 
 
 @asynccontextmanager

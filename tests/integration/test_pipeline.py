@@ -40,7 +40,8 @@ async def test_every_documented_body_becomes_a_row_a_folder_or_a_question(mirror
     assert rows["hot-tub"]["asset_id"] == "video/upload/hot-tub"
     assert rows["hot-tub"]["moderation"] == {"google_video_moderation": {"status": "pending"}}
     assert {line["outcome"] for line in await mirrored.rows("media_sync_log")} == {"applied", "unchanged", "refetch"}
-    assert "its upload was not seen" in (await mirrored.rows("media_refetch"))[0]["reasons"]
+    asked = {row["asset_id"]: row["reasons"] for row in await mirrored.rows("media_refetch")}
+    assert "its upload was not seen" in asked["video/upload/hot-tub"]
 
 
 async def test_the_bytes_on_the_topic_are_the_bytes_received(mirrored: Mirrored) -> None:
