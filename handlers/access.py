@@ -1,5 +1,7 @@
 """`access_control_changed`: who may see an asset."""
 
+from collections.abc import Iterator
+
 from handlers.resources import each
 from schemas.asset import Group
 from schemas.bodies import Resource
@@ -7,7 +9,7 @@ from schemas.change import Change
 from schemas.notification import Notification
 
 
-def access_changed(notification: Notification) -> list[Change]:
+def access_changed(notification: Notification) -> Iterator[Change]:
     """Assert the rules that hold now."""
     return each(
         notification,

@@ -1,5 +1,6 @@
 """What people attach to assets: display names, tags, contextual and structured metadata."""
 
+from collections.abc import Iterator
 from typing import TypeAlias
 
 from handlers.resources import Told, each
@@ -9,7 +10,7 @@ from schemas.change import GONE, Change
 from schemas.notification import Notification
 
 
-def display_name_changed(notification: Notification) -> list[Change]:
+def display_name_changed(notification: Notification) -> Iterator[Change]:
     """`resource_display_name_changed`."""
     return each(
         notification,
@@ -18,7 +19,7 @@ def display_name_changed(notification: Notification) -> list[Change]:
     )
 
 
-def tags_changed(notification: Notification) -> list[Change]:
+def tags_changed(notification: Notification) -> Iterator[Change]:
     """`resource_tags_changed`: a tag both added and removed is there."""
     return each(
         notification,
@@ -28,7 +29,7 @@ def tags_changed(notification: Notification) -> list[Change]:
     )
 
 
-def context_changed(notification: Notification) -> list[Change]:
+def context_changed(notification: Notification) -> Iterator[Change]:
     """`resource_context_changed`: names with their values; when values are left out, the account is asked."""
 
     def tell(body: ContextChange) -> Told | str:
@@ -41,7 +42,7 @@ def context_changed(notification: Notification) -> list[Change]:
     return each(notification, ContextChange, tell, as_parts=True)
 
 
-def metadata_changed(notification: Notification) -> list[Change]:
+def metadata_changed(notification: Notification) -> Iterator[Change]:
     """`resource_metadata_changed`: fields before and after.
 
     Whether they are all of the asset's fields or those that changed is not documented. Read field by field, both come out right:

@@ -1,5 +1,7 @@
 """`move`: assets were put into another folder. Folders that move are in `folders.py`."""
 
+from collections.abc import Iterator
+
 from handlers.resources import Told, each
 from schemas.asset import Group
 from schemas.bodies import Resource
@@ -7,7 +9,7 @@ from schemas.change import Change
 from schemas.notification import Notification
 
 
-def moved(notification: Notification) -> list[Change]:
+def moved(notification: Notification) -> Iterator[Change]:
     """Assert the folder, and the display name that the body repeats."""
 
     def tell(body: Resource) -> Told | None:

@@ -1,6 +1,6 @@
 """Which handler gives a notification type its meaning: the list of all that Cloudinary is known to send."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -8,7 +8,7 @@ from handlers import access, deletion, derivation, folders, labels, moderation, 
 from schemas.folder import Statement
 from schemas.notification import Notification
 
-Handler: TypeAlias = Callable[[Notification], Sequence[Statement]]
+Handler: TypeAlias = Callable[[Notification], Iterable[Statement]]
 
 HANDLERS: Mapping[str, Handler] = MappingProxyType(
     {
@@ -59,15 +59,15 @@ WITHOUT_MEANING: Mapping[str, str] = MappingProxyType(
 )
 
 
-def interpret(notification: Notification) -> Sequence[Statement]:
-    """Translate a notification into statements.
+def interpret(notification: Notification) -> Iterator[Statement]:
+    """Translate a notification into statements, made as they are taken: a body may name hundreds of thousands of assets.
 
     There are none for types without meaning and for bodies that name no asset or folder. An unknown type may mean anything, so
     the account is asked.
     """
     if notification.type in WITHOUT_MEANING:
-        return ()
-    return HANDLERS.get(notification.type, refetch.asked)(notification)
+        return iter(())
+    return iter(HANDLERS.get(notification.type, refetch.asked)(notification))
 
 
 def silence_of(notification: Notification) -> str:

@@ -1,7 +1,6 @@
 """What bodies about several assets have in common."""
 
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias, TypeVar
 
 from schemas.asset import Group
@@ -17,14 +16,16 @@ _ALIVE: Told = {Group.ALIVE: {}}
 
 def each(
     notification: Notification, model: type[NamedT], tell: Callable[[NamedT], Told | str | None], *, as_parts: bool = False
-) -> list[Change]:
+) -> Iterator[Change]:
     """Give a change for each resource of which `tell` has something to say: groups to assert, or a reason to refetch.
 
     An asset that is changed was alive then. `as_parts`: the groups are told in part. Two resources of one public id in a map are
     both refetched, since whoever reads or writes such a map may have mistaken one for the other.
     """
-    changes: list[Change] = []
-    for item in notification.resources():
+    resources = notification.resources()
+    doubled = resources.doubled()
+    clock = notification.clock()
+    for item in resources:
         body = read(model, item)
         if not body.names_an_asset:
             continue
@@ -34,21 +35,11 @@ def each(
         wholes: dict[Group, Mapping[str, object]] = dict(_ALIVE)
         if body.name is not None:
             wholes[Group.NAME] = body.name._asdict()
-        reason = told if isinstance(told, str) else None
+        if body.name is not None and body.name.public_id in doubled:
+            reason: str | None = "its public id stands twice in one notification"
+        else:
+            reason = told if isinstance(told, str) else None
         parts = told if as_parts and not isinstance(told, str) else {}
         if not as_parts and not isinstance(told, str):
             wholes |= told
-        changes.append(Change(body.asset_id, body.name, notification.clock(), wholes, parts, refetch=reason))
-    return _with_collisions(notification, changes)
-
-
-def _with_collisions(notification: Notification, changes: list[Change]) -> list[Change]:
-    if not isinstance(notification.body.get("resources"), dict):
-        return changes
-    public_ids = Counter(change.name.public_id for change in changes if change.name)
-    return [
-        change._replace(refetch="its public id stands twice in one notification")
-        if change.name and public_ids[change.name.public_id] > 1
-        else change
-        for change in changes
-    ]
+        yield Change(body.asset_id, body.name, clock, wholes, parts, refetch=reason)

@@ -1,6 +1,7 @@
 """What Cloudinary said, and the time it speaks of."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -21,6 +22,32 @@ class Occasion(NamedTuple):
     triggered_by: str | None = None  # "api:<API key>", "ui:<user>"…
 
 
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """The members of a body's `resources`, given one at a time, as often as wanted: there may be hundreds of thousands."""
+
+    listed: Sequence[JSON] = ()
+    mapped: Sequence[tuple[str, JSON]] = ()  # by public id
+
+    def __iter__(self) -> Iterator[JSONObject]:
+        for item in self.listed:
+            if isinstance(item, dict):
+                yield item
+        for public_id, item in self.mapped:
+            if isinstance(item, dict):
+                yield {"public_id": public_id, **item}
+
+    def doubled(self) -> set[str]:
+        """Give the public ids that stand twice in a map, once for each resource type."""
+        once: set[str] = set()
+        twice: set[str] = set()
+        for key, item in self.mapped:
+            if isinstance(item, dict):
+                public_id = str(item.get("public_id", key))
+                (twice if public_id in once else once).add(public_id)
+        return twice
+
+
 class Notification(NamedTuple):
     """One verified body."""
 
@@ -38,17 +65,17 @@ class Notification(NamedTuple):
         """Give the clock of whatever this notification asserts."""
         return clock_of(self.occasion.event_time, rank, self.envelope.digest)
 
-    def resources(self) -> Sequence[JSONObject]:
+    def resources(self) -> Resources:
         """Give the members of `resources`, sent as an array, or as a map keyed by public id.
 
         A map may hold a public id twice, once for each resource type: both are given.
         """
         resources = self.body.get("resources")
         if isinstance(resources, list):
-            return [item for item in resources if isinstance(item, dict)]
+            return Resources(listed=resources)
         if isinstance(resources, dict):
-            return [{"public_id": key, **item} for key, item in members(self.raw, "resources") if isinstance(item, dict)]
-        return []
+            return Resources(mapped=members(self.raw, "resources"))
+        return Resources()
 
 
 def parse_notification(envelope: Envelope, raw: bytes) -> Notification:

@@ -107,7 +107,7 @@ def understand(record: Record) -> Entry:
 def _understand(record: Record) -> Entry:
     envelope = Envelope.from_headers(record.headers)
     notification = parse_notification(envelope, record.value or b"")
-    if statements := interpret(notification):
+    if statements := tuple(interpret(notification)):
         return Entry(record, envelope, notification.occasion, statements)
     asset_id = read(Named, notification.body).asset_id
     return Entry(record, envelope, notification.occasion, asset_id=asset_id, reason=silence_of(notification))

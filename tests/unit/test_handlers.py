@@ -130,7 +130,7 @@ def test_a_body_that_names_no_asset_means_nothing() -> None:
         {"notification_type": "delete"},
         {"notification_type": "delete", "resources": [{}, 5]},
     ):
-        assert not interpret(notification(body))
+        assert not list(interpret(notification(body)))
 
 
 def resource(asset_id: str | None = ASSET, **fields: Any) -> dict[str, Any]:

@@ -108,12 +108,12 @@ def test_resources_are_read_from_an_array_and_from_a_map() -> None:
     mapped = notification({"resources": {"a": {}, "odd": 1, "b": {"type": "upload"}}})
     assert [item["public_id"] for item in array.resources()] == ["a", "b"]
     assert [item["public_id"] for item in mapped.resources()] == ["a", "b"]
-    assert notification({"resources": "odd"}).resources() == []
+    assert list(notification({"resources": "odd"}).resources()) == []
 
 
 def test_a_map_that_holds_a_public_id_twice_gives_both() -> None:
     raw = b'{"resources": {"a": {"resource_type": "image", "x": {"y": [{}]}}, "a\\u0000": 1, "a": {"resource_type": "video"}}}'
-    assert notification(raw).resources() == [
+    assert list(notification(raw).resources()) == [
         {"public_id": "a", "resource_type": "image", "x": {"y": [{}]}},
         {"public_id": "a", "resource_type": "video"},
     ]
