@@ -2,10 +2,15 @@
 
 from collections.abc import Mapping
 from operator import attrgetter
+from typing import cast
 
+from handlers.folders import tidy
+from handlers.resources import and_odd, joined
 from schemas.asset import COLUMNS, AssetName, Group
 from schemas.bodies import Upload, read
 from schemas.change import Change
+from schemas.json import JSON
+from schemas.mending import fields_of
 from schemas.notification import Notification
 
 # Said about the call, or derivable from the columns, so not kept in `details`.
@@ -41,7 +46,10 @@ def stored(notification: Notification) -> list[Change]:
         wholes[Group.CONTENT] = content(body)
         wholes[Group.DETAILS] = details(body)
         wholes[Group.PLACEHOLDER] = {"placeholder": bool(body.placeholder)}
-    return [Change(body.asset_id, name, notification.clock(), wholes, version=body.version or 0)]
+    asked = None if body.existing or body.version is not None else "uploaded without a version that could be told from others"
+    if _is_odd(body.context):
+        asked = joined((asked, "context can be read only in part"))
+    return [Change(body.asset_id, name, notification.clock(), wholes, version=body.version or 0, refetch=and_odd(asked, body))]
 
 
 def described(body: Upload, name: AssetName | None) -> dict[Group, Mapping[str, object]]:
@@ -50,16 +58,17 @@ def described(body: Upload, name: AssetName | None) -> dict[Group, Mapping[str, 
     if name is not None:
         stated[Group.NAME] = {"resource_type": name.resource_type, "type": name.type, "public_id": name.public_id}
     if (folder := body.asset_folder if body.asset_folder is not None else body.folder) is not None:
-        stated[Group.FOLDER] = {"assigned_folder": folder}
+        stated[Group.FOLDER] = {"assigned_folder": tidy(folder)}
     if body.display_name is not None:
         stated[Group.DISPLAY] = {"display_name": body.display_name}
     if body.tags is not None:
         stated[Group.TAGS] = dict.fromkeys(body.tags, True)
     if body.context is not None:
-        stated[Group.CONTEXT] = _custom(body.context)
+        stated[Group.CONTEXT] = _custom(body.context)[0]
     if body.metadata is not None:
         stated[Group.METADATA] = body.metadata
-    if body.access_control is not None:
+    if "access_control" in body.model_fields_set:
+        # null says that there is no restriction
         stated[Group.ACCESS] = {"access_control": body.access_control}
     if body.moderation is not None:
         stated[Group.MODERATION] = _by_kind(body.moderation)
@@ -76,10 +85,19 @@ def details(body: Upload) -> dict[str, object]:
     return {name: value for name, value in (body.model_extra or {}).items() if name not in _NOT_DETAILS}
 
 
-def _custom(context: dict[str, object]) -> dict[str, object]:
-    """Contextual metadata comes as `{"custom": {…}}` in bodies of the Upload API."""
-    custom = context.get("custom")
-    return custom if isinstance(custom, dict) else context
+def _custom(context: dict[str, object]) -> tuple[dict[str, object], bool]:
+    """Contextual metadata comes as `{"custom": {…}}` in bodies of the Upload API; tells whether all of it can be read."""
+    custom = context.get("custom", context)
+    if isinstance(custom, dict):
+        return custom, True
+    if not custom:
+        return {}, True
+    fields, is_all = fields_of(cast("JSON", custom)) or ({}, False)
+    return cast("dict[str, object]", fields), is_all
+
+
+def _is_odd(context: dict[str, object] | None) -> bool:
+    return context is not None and not _custom(context)[1]
 
 
 def _by_kind(moderations: list[dict[str, object]]) -> dict[str, object]:
