@@ -22,7 +22,7 @@ def deleted(notification: Notification) -> Iterator[Change]:
             return _ended(notification, body)
         return question(body, notification.clock(), failure or "deleted, but named only in part")
 
-    return of_each(notification, Resource, change)
+    return of_each(notification.body, notification.resources(), Resource, change)
 
 
 def deleted_by_token(notification: Notification) -> Iterator[Change]:

@@ -10,11 +10,14 @@ _NOT_DONE = re.compile(
     r"err|fail|abort|cancel|denied|refused|reject|forbid|unauthori|invalid|conflict|exists|not.?found|unsuccess|time.?out|timed.?out"
     r"|pending|progress|queue|processing|waiting|scheduled|started|incomplete|not.?(done|moved|ready)"
 )
+_TELLING = frozenset({"error", "status", "result", "success"})
 _LOWEST_FAILURE = 300  # of HTTP's status codes
 
 
 def failure_of(body: JSONObject) -> str | None:
     """Say what a body tells of an error, or of work that isn't done; None when it tells of neither."""
+    if _TELLING.isdisjoint(body):
+        return None
     if error := body.get("error"):
         return f"it tells of an error{_said(error)}"
     for name in ("status", "result"):

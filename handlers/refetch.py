@@ -15,7 +15,7 @@ _ACTS = frozenset({"restore_asset_version", "publish"})  # only on what is alive
 def asked(notification: Notification) -> Iterator[Change]:
     """Ask for every asset named, at the top or among `resources`."""
     alive: dict[Group, dict[str, object]] = {Group.ALIVE: {}} if notification.type in _ACTS else {}
-    reason = f"{notification.type} does not say what has changed"
+    reason = f"{notification.type or 'a notification without a type'} does not say what has changed"
     clock = notification.clock()
     for item in chain([notification.body], notification.resources()):
         body = read(Named, item)

@@ -67,7 +67,7 @@ WITHOUT_MEANING: Mapping[str, str] = MappingProxyType(
 
 _ABOUT_FOLDERS = frozenset({"create_folder", "delete_folder", "move_or_rename_asset_folder"})
 # What these say of failures is a result like any other, or tells of no asset.
-_TELL_OF_FAILURES = frozenset({"eager", "moderation", "moderation_summary", "info", *OURS, *_ABOUT_FOLDERS})
+_TELL_OF_FAILURES = frozenset({"eager", "moderation", "moderation_summary", "info", *_ABOUT_FOLDERS})
 
 
 def interpret(notification: Notification) -> Iterator[Statement]:
@@ -76,25 +76,29 @@ def interpret(notification: Notification) -> Iterator[Statement]:
     There are none for types without meaning and for bodies that name no asset or folder. An unknown type may mean anything, so
     the account is asked, and so it is about any asset that a body names without a handler's understanding what it says of it.
     """
-    if notification.type in WITHOUT_MEANING or notification.is_forged:
-        return
-    is_cut = notification.is_cut and notification.type not in OURS
-    for statement in _statements(notification):
-        if is_cut and isinstance(statement, Change):
+    kind = notification.envelope.notification_type
+    if kind in WITHOUT_MEANING:
+        return iter(())
+    if kind in OURS:
+        return iter(() if notification.is_forged else HANDLERS[kind](notification))
+    if kind not in _TELL_OF_FAILURES and (failure := failure_of(notification.body)):
+        return refetch.asked_because(notification, failure)
+    statements = HANDLERS.get(kind, refetch.asked)(notification)
+    if isinstance(statements, list) and statements and not notification.is_cut:
+        return iter(statements)
+    return _with_questions(notification, statements)
+
+
+def _with_questions(notification: Notification, statements: Iterable[Statement]) -> Iterator[Statement]:
+    """Ask as well about what can't be read in full, and about what nothing was understood of."""
+    is_understood = False
+    for statement in statements:
+        is_understood = True
+        if notification.is_cut and isinstance(statement, Change):
             yield statement._replace(refetch=joined((statement.refetch, "the notification is too deep to be read in full")))
         else:
             yield statement
-
-
-def _statements(notification: Notification) -> Iterator[Statement]:
-    if notification.type not in _TELL_OF_FAILURES and (failure := failure_of(notification.body)):
-        yield from refetch.asked_because(notification, failure)
-        return
-    is_understood = False
-    for statement in HANDLERS.get(notification.type, refetch.asked)(notification):
-        is_understood = True
-        yield statement
-    if not is_understood and notification.type not in OURS:
+    if not is_understood:
         yield from refetch.asked_because(notification, f"{notification.type} says nothing of it that is understood")
 
 

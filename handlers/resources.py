@@ -10,6 +10,7 @@ from schemas.change import Change
 from schemas.clock import Clock
 from schemas.json import JSONObject
 from schemas.notification import Notification
+from schemas.resources import Resources
 
 Told: TypeAlias = Mapping[Group, Mapping[str, object]]
 # Groups to assert, a reason to ask the account, or both.
@@ -28,13 +29,16 @@ def each(
     An asset that is changed was alive then. `as_parts`: the groups are told in part. Two resources of one public id in a map are
     both refetched, since whoever reads or writes such a map may have mistaken one for the other.
     """
-    doubled = notification.resources().doubled()
+    resources = notification.resources()
+    doubled = resources.doubled() if resources.mapped else ()
     clock = notification.clock()
 
     def change(body: NamedT, item: JSONObject) -> Change | None:
+        if failure := failure_of(item):
+            return question(body, clock, failure)
         if not body.names_an_asset:
             return question(body, clock, f"{notification.type} names it only in part")
-        told, reason = _divided(failure_of(item) or tell(body))
+        told, reason = _divided(tell(body))
         name = body.name
         wholes: dict[Group, Mapping[str, object]] = dict(_ALIVE)
         if name is not None:
@@ -45,7 +49,7 @@ def each(
             wholes |= told
         return Change(body.asset_id, name, clock, wholes, told if as_parts else {}, refetch=and_odd(reason, body))
 
-    return of_each(notification, model, change)
+    return of_each(notification.body, resources, model, change)
 
 
 def _divided(answer: Answer) -> tuple[Told, str | None]:
@@ -55,7 +59,7 @@ def _divided(answer: Answer) -> tuple[Told, str | None]:
 
 
 def of_each(
-    notification: Notification, model: type[NamedT], change: Callable[[NamedT, JSONObject], Change | None]
+    body: JSONObject, resources: Resources, model: type[NamedT], change: Callable[[NamedT, JSONObject], Change | None]
 ) -> Iterator[Change]:
     """Give what `change` makes of each resource; without one, of the body itself, which is then asked about as well.
 
@@ -63,7 +67,7 @@ def of_each(
     """
     last: Change | None = None
     left_out = 0
-    for item in notification.resources():
+    for item in resources:
         made = change(read(model, item), item)
         if made is None:
             left_out += 1
@@ -73,7 +77,7 @@ def of_each(
         last = made
     if last is not None:
         yield last._replace(note=f"{left_out} more of its resources name no asset") if left_out else last
-    elif (made := change(read(model, notification.body), notification.body)) is not None:
+    elif (made := change(read(model, body), body)) is not None:
         yield made if made.refetch else made._replace(refetch=_AT_THE_TOP)
 
 

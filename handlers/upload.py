@@ -5,7 +5,7 @@ from operator import attrgetter
 from typing import cast
 
 from handlers.folders import tidy
-from handlers.resources import and_odd, joined
+from handlers.resources import joined
 from schemas.asset import COLUMNS, AssetName, Group
 from schemas.bodies import Upload, read
 from schemas.change import Change
@@ -46,10 +46,23 @@ def stored(notification: Notification) -> list[Change]:
         wholes[Group.CONTENT] = content(body)
         wholes[Group.DETAILS] = details(body)
         wholes[Group.PLACEHOLDER] = {"placeholder": bool(body.placeholder)}
-    asked = None if body.existing or body.version is not None else "uploaded without a version that could be told from others"
-    if _is_odd(body.context):
-        asked = joined((asked, "context can be read only in part"))
-    return [Change(body.asset_id, name, notification.clock(), wholes, version=body.version or 0, refetch=and_odd(asked, body))]
+    asked = _left_open(body, name)
+    return [Change(body.asset_id, name, notification.clock(), wholes, version=body.version or 0, refetch=asked)]
+
+
+def _left_open(body: Upload, name: AssetName | None) -> str | None:
+    """Say what of an upload the account must be asked for."""
+    context = body.context is None or _custom(body.context)[1]
+    if context and name is not None and body.version is not None and body.odd is None:
+        return None
+    return joined(
+        (
+            None if name is not None else "its upload names it only in part",
+            None if body.version is not None or body.existing else "its upload tells no version",
+            None if context else "context can be read only in part",
+            body.odd,
+        )
+    )
 
 
 def described(body: Upload, name: AssetName | None) -> dict[Group, Mapping[str, object]]:
@@ -94,10 +107,6 @@ def _custom(context: dict[str, object]) -> tuple[dict[str, object], bool]:
         return {}, True
     fields, is_all = fields_of(cast("JSON", custom)) or ({}, False)
     return cast("dict[str, object]", fields), is_all
-
-
-def _is_odd(context: dict[str, object] | None) -> bool:
-    return context is not None and not _custom(context)[1]
 
 
 def _by_kind(moderations: list[dict[str, object]]) -> dict[str, object]:

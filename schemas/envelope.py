@@ -90,6 +90,8 @@ def record_key_of(body: JSONObject) -> str:
     resources = body.get("resources")
     if isinstance(resources, list) and resources and isinstance(resources[0], dict):
         subject = resources[0]
+    elif isinstance(resources, dict) and isinstance(resources.get("asset_id"), str):
+        subject = resources
     elif isinstance(resources, dict) and resources:
         public_id, first = next(iter(resources.items()))
         subject = {"public_id": public_id, **first} if isinstance(first, dict) else {"public_id": public_id}

@@ -16,9 +16,12 @@ _SPARE = 254 - DEEPEST
 _LONGEST = len(str(2**63))  # a number with fewer digits fits in 64 bits
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-# digits to 0, what opens a level to [, the rest to blanks
-_OUTLINE = bytes(ord("0") if byte in b"0123456789" else ord("[") if byte in b"[{" else ord(" ") for byte in range(256))
-_MANY_DIGITS = b"0" * _LONGEST
+# What can be told of bytes at a glance: digits as 0, what opens a level as [, what else may stand before a number as a colon.
+_OUTLINE = bytes(
+    ord("0") if byte in b"0123456789" else ord("[") if byte in b"[{" else ord(":") if byte in b":,- \t\r\n" else ord(".")
+    for byte in range(256)
+)
+_LARGE_NUMBERS = (b":" + b"0" * _LONGEST, b"[" + b"0" * _LONGEST)
 # a string, or a run of brackets
 _TOKENS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]+|[\]}]+', re.DOTALL)
 _STRING, _OPENING = ord('"'), b"[{"
@@ -63,7 +66,9 @@ def make_storable(raw: bytes) -> Storable:
     try:
         value = orjson.loads(raw)
         # orjson makes floats of large numbers, so that `12345678901234567890123` would be another name
-        is_usual = _MANY_DIGITS not in outline and (outline.count(b"[") <= DEEPEST or _is_shallow(value))
+        is_usual = not (_LARGE_NUMBERS[0] in outline or _LARGE_NUMBERS[1] in outline) and (
+            outline.count(b"[") <= DEEPEST or _is_shallow(value)
+        )
     except orjson.JSONDecodeError:
         is_usual = False
     if not is_usual:

@@ -96,7 +96,7 @@ def _texts(value: JSON) -> Mended:
 def _objects(value: JSON) -> Mended:
     """Read a list of objects, also one alone."""
     if isinstance(value, dict):
-        return (_in_order(value) or [value]), True
+        return (_in_order(value) or [value]) if value else [], True
     if not isinstance(value, list):
         return None
     return _part([one for one in value if isinstance(one, dict)], value)

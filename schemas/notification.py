@@ -15,7 +15,7 @@ _BODY_TIMES = ("moderation_updated_at", "timestamp", "uploaded_at", "created_at"
 # What only we say, of what we have read of an account.
 OURS = frozenset({"snapshot", "missing"})
 
-BEGINNINGS = datetime(2010, 1, 1, tzinfo=UTC)  # Cloudinary is younger
+_BEGINNINGS = datetime(2010, 1, 1, tzinfo=UTC).timestamp()  # Cloudinary is younger
 _AHEAD = 300  # seconds that a clock of Cloudinary's may be ahead of the one that it signs by
 _MILLISECONDS = 10**11  # a number of seconds as high is past the year 5000
 _LONGEST_NAME = 200  # characters of who or what brought it about
@@ -66,7 +66,7 @@ def parse_notification(envelope: Envelope, raw: bytes) -> Notification:
     context = context if isinstance(context, dict) else {}
     triggered_at = _moment_of(told := context.get("triggered_at"))
     # the time of a reading is told by the account's clock, its signature's by ours
-    latest = None if envelope.notification_type in OURS else datetime.fromtimestamp(envelope.signed_at + _AHEAD, UTC)
+    latest = math.inf if envelope.notification_type in OURS else envelope.signed_at + _AHEAD
     if triggered_at is not None and not _is_plausible(triggered_at, latest):
         changes = (*changes, f"it can't be of {str(told)[:40]}, and is dated by what else it says")
         triggered_at = None
@@ -76,7 +76,7 @@ def parse_notification(envelope: Envelope, raw: bytes) -> Notification:
     return Notification(envelope, read.raw, body, occasion, changes, read.is_cut)
 
 
-def _event_time(envelope: Envelope, body: JSONObject, triggered_at: datetime | None, latest: datetime | None) -> datetime:
+def _event_time(envelope: Envelope, body: JSONObject, triggered_at: datetime | None, latest: float) -> datetime:
     if triggered_at is not None and envelope.notification_type not in _JOBS:
         return triggered_at
     moments = (_moment_of(body.get(name)) for name in _BODY_TIMES)
@@ -86,23 +86,26 @@ def _event_time(envelope: Envelope, body: JSONObject, triggered_at: datetime | N
     return max(known) if known else datetime.fromtimestamp(envelope.signed_at, UTC)
 
 
-def _is_plausible(moment: datetime, latest: datetime | None) -> bool:
+def _is_plausible(moment: datetime, latest: float) -> bool:
     """Nothing happened before there was Cloudinary, nor later than the signature allows."""
-    return moment >= BEGINNINGS and (latest is None or moment <= latest)
+    return _BEGINNINGS <= moment.timestamp() <= latest
 
 
 def _triggered_by(value: JSON) -> str | None:
     if not isinstance(value, dict):
         return None
-    parts = [str(told) for part in ("source", "id") if isinstance(told := value.get(part), (str, int)) and told]
-    return ":".join(part if len(part) <= _LONGEST_NAME else f"{part[:_LONGEST_NAME]}…" for part in parts) or None
+    parts = [str(told) for part in ("source", "id") if (told := value.get(part)) and not isinstance(told, (list, dict))]
+    whole = ":".join(parts)
+    return (whole if len(whole) <= _LONGEST_NAME else f"{whole[:_LONGEST_NAME]}…") or None
 
 
 def _moment_of(value: JSON) -> datetime | None:
     """Read a time as a body tells it: in ISO 8601, or in unix seconds or milliseconds."""
     if isinstance(value, str):
+        if (moment := read_moment(value)) is not None and not value.isdecimal():
+            return moment
         if not (value.isascii() and value.isdecimal()):
-            return read_moment(value)
+            return None
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return None

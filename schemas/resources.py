@@ -8,6 +8,7 @@ from schemas.json import JSON, JSONObject, members
 
 _ASSET_ID = re.compile(r"[0-9a-f]{32}")
 _NO_TYPES: JSONObject = {}
+_OTHER_NAMES = ("assets", "asset", "resource", "asset_ids", "public_ids")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +44,23 @@ def resources_of(body: JSONObject, raw: bytes) -> Resources:
 
     `raw`: what the body was read from.
     """
-    resources = body.get("resources")
+    resources, name = body.get("resources"), "resources"
     if resources is None:
-        resources = next((listed for name in ("assets", "asset_ids", "public_ids") if (listed := body.get(name))), None)
+        name = next((other for other in _OTHER_NAMES if body.get(other)), name)
+        resources = body.get(name)
     if not isinstance(resources, (list, dict)):
         return Resources()
     types: JSONObject = {name: body[name] for name in ("resource_type", "type") if body.get(name)} or _NO_TYPES
     if isinstance(resources, list):
         return Resources(resources, types=types)
-    if isinstance(resources.get("asset_id"), str) or isinstance(resources.get("public_id"), str):
-        return Resources([resources], types=types)  # one, as itself
-    return Resources(mapped=members(raw, "resources" if body.get("resources") is not None else "assets"), types=types)
+    if _is_one(resources):
+        return Resources([resources], types=types)
+    return Resources(mapped=members(raw, name), types=types)
+
+
+def _is_one(resources: JSONObject) -> bool:
+    """Tell an asset that stands for itself from a map of assets by public id."""
+    return isinstance(resources.get("asset_id"), str) or isinstance(resources.get("public_id"), str)
 
 
 def _named_by(item: JSON) -> JSONObject:

@@ -108,7 +108,7 @@ def understand(record: Record) -> Entry:
 def _understand(record: Record) -> Entry:
     envelope = Envelope.from_headers(record.headers)
     notification = parse_notification(envelope, record.value or b"")
-    note = "; ".join(notification.changes) or None
+    note = "; ".join(notification.changes) if notification.changes else None
     if statements := tuple(interpret(notification)):
         return Entry(record, envelope, notification.occasion, statements, note=note)
     reason = silence_of(notification)
