@@ -153,9 +153,9 @@ def _part(read: list[JSON] | JSONObject, of: Iterable[object]) -> Mended:
     return (read, len(read) == most) if read or not most else None
 
 
-def _in_order(value: JSONObject) -> list[JSON]:
+def _in_order(value: JSONObject) -> list[JSON] | None:
     """Read a list that was written as `{"0": …, "1": …}`."""
-    return list(value.values()) if value and all(key.isdecimal() for key in value) else []
+    return list(value.values()) if all(key.isdecimal() for key in value) else None
 
 
 def _is_short_text(value: JSON) -> bool:

@@ -52,7 +52,7 @@ def test_brackets_in_texts_are_no_levels() -> None:
 
 
 def test_many_members_are_no_levels() -> None:
-    body = {"x": [{"y": []} for _ in range(2000)]}
+    body: dict[str, Any] = {"x": [{"y": []} for _ in range(2000)]}
     assert make_storable(orjson.dumps(body)).value == body
 
 
@@ -106,7 +106,7 @@ def test_all_of_it_may_come_together(which: tuple[bool, ...]) -> None:
 
 
 def test_an_ordinary_body_is_as_it_was() -> None:
-    raw = rb'{"a": ["\ud83d\ude00 \\u0000 \n"], "b": {"c": 1.5}, "n": 12345678901234567890, "id": "00000000000000000000000000000047"}'
+    raw = rb'{"a": ["\ud83d\ude00 \\u0000 \n"], "b": {"c": 1.5}, "n": 12345678901234567890, "id": "00000000000000000047"}'
     assert make_storable(raw) == Storable(orjson.loads(raw), raw)
 
 
