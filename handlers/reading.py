@@ -1,5 +1,7 @@
 """`snapshot` and `missing`: what a reading of the account said of an asset, or that it was not there. Ours, not Cloudinary's."""
 
+from collections.abc import Iterator
+
 from handlers.upload import content, described, details
 from schemas.asset import Group
 from schemas.bodies import Named, Upload, read
@@ -8,19 +10,19 @@ from schemas.clock import Rank
 from schemas.notification import Notification
 
 
-def snapshot(notification: Notification) -> list[Change]:
+def snapshot(notification: Notification) -> Iterator[Change]:
     """Assert what the reading says of each asset; content it leaves out (listings are brief) is not asserted."""
     bodies = (read(Upload, item) for item in notification.resources())
-    return [_read(notification, body) for body in bodies if body.names_an_asset]
+    return (_read(notification, body) for body in bodies if body.names_an_asset)
 
 
-def missing(notification: Notification) -> list[Change]:
+def missing(notification: Notification) -> Iterator[Change]:
     """Assert that the account did not have these assets when it was read. When they went, and as what, a reading can't tell."""
     bodies = (read(Named, item) for item in notification.resources())
     clock = notification.clock(Rank.READING)
     # whoever has an id is not looked for by name, which another asset may have got since
     named = ((body.asset_id, None if body.asset_id else body.name) for body in bodies if body.names_an_asset)
-    return [Change(asset_id, name, clock, {Group.GONE: {}}) for asset_id, name in named]
+    return (Change(asset_id, name, clock, {Group.GONE: {}}) for asset_id, name in named)
 
 
 def _read(notification: Notification, body: Upload) -> Change:
@@ -35,7 +37,7 @@ def _read(notification: Notification, body: Upload) -> Change:
     if body.version is not None:
         # said of placeholders only
         wholes[Group.PLACEHOLDER] = {"placeholder": bool(body.placeholder)}
-    return Change(body.asset_id, name, notification.clock(Rank.READING), wholes, parts, version=body.version or 0)
+    return Change(body.asset_id, name, notification.clock(Rank.READING), wholes, parts, version=body.version or 0, note=body.odd)
 
 
 def _existence(body: Upload) -> Group | None:

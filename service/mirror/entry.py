@@ -10,8 +10,7 @@ from typing import NamedTuple, Protocol
 import asyncpg
 import structlog
 
-from handlers.registry import interpret, silence_of
-from schemas.bodies import Named, read
+from handlers.registry import interpret, silence_of, subject_of
 from schemas.envelope import Envelope, NotOursError
 from schemas.folder import Statement
 from schemas.json import NotAnObjectError, clean_text
@@ -19,6 +18,7 @@ from schemas.notification import Occasion, parse_notification
 
 log = structlog.get_logger(__name__)
 
+_LONGEST_REASON = 1_000  # characters
 _ASSET_ID = re.compile(rb"[0-9a-f]{32}")
 
 
@@ -70,6 +70,7 @@ class Entry(NamedTuple):
     outcome: Outcome = Outcome.IGNORED
     reason: str | None = None
     failure: Failure | None = None  # of a failed one
+    note: str | None = None  # what had to become of its body; in each of its lines
 
     @property
     def cloud(self) -> str:
@@ -107,10 +108,11 @@ def understand(record: Record) -> Entry:
 def _understand(record: Record) -> Entry:
     envelope = Envelope.from_headers(record.headers)
     notification = parse_notification(envelope, record.value or b"")
-    if statements := interpret(notification):
-        return Entry(record, envelope, notification.occasion, statements)
-    asset_id = read(Named, notification.body).asset_id
-    return Entry(record, envelope, notification.occasion, asset_id=asset_id, reason=silence_of(notification))
+    note = "; ".join(notification.changes) if notification.changes else None
+    if statements := tuple(interpret(notification)):
+        return Entry(record, envelope, notification.occasion, statements, note=note)
+    reason = silence_of(notification)
+    return Entry(record, envelope, notification.occasion, asset_id=subject_of(notification), reason=reason, note=note)
 
 
 def _understand_again(record: Record) -> Entry:
@@ -169,6 +171,10 @@ def log_line(
 ) -> LogLine:
     """Give the sync-log line of an entry for one of its assets."""
     envelope, occasion, record = entry.envelope, entry.occasion, entry.record
+    if entry.note is not None:
+        reason = f"{reason}; {entry.note}" if reason else entry.note
+    if reason is not None and len(reason) > _LONGEST_REASON:
+        reason = f"{reason[:_LONGEST_REASON]}…"
     # by position, which is twice as fast as by name
     return LogLine(
         envelope.cloud if envelope else None,

@@ -57,7 +57,7 @@ def test_a_record_is_one_that_the_mirror_understands() -> None:
     assert value == body
     assert key.decode() == orjson.loads(body)["asset_id"]
     notification = parse_notification(Envelope.from_headers(headers), value)
-    assert len(interpret(notification)) == 1
+    assert len(list(interpret(notification))) == 1
 
 
 @pytest.mark.parametrize("at", [1_700_000_000, 1_800_000_000])
