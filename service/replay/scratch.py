@@ -27,11 +27,18 @@ class Scratch:
         self._settings = settings
         self.topic = settings.notifications_topic
         self._applier = Applier(Store(pool, self.topic, rows_only=True))
+        self._thorough = Applier(Store(pool, self.topic))
+        self._suspects: frozenset[tuple[int, int]] = frozenset()
         self.pool = pool
         self.name = name
         self.begins = {partition: earliest for partition, (earliest, _) in bounds.items()}
         self.positions = {partition: Position(earliest) for partition, earliest in self.begins.items()}
         self.failed = 0  # records that can't be processed, as the mirror found, too
+
+    async def suspect(self, live: Connection) -> None:
+        """Learn which records the mirror could not process: with these, all is done again that it tried."""
+        rows = await live.fetch(query("scratch", "failed"), self.topic)
+        self._suspects = frozenset((row["kafka_partition"], row["kafka_offset"]) for row in rows)
 
     async def fold(self, to: Mapping[int, Position], progress: Progress) -> None:
         """Fold on to these positions, which may lie within a record."""
@@ -41,12 +48,20 @@ class Scratch:
             self.failed += sum(entry.failure is not None for entry in entries)
 
         async def fold(records: Sequence[Record]) -> None:
-            await self._applier.apply(runs_of(records, begins, to), count)
+            ordinary, suspects = self._divided(records)
+            await self._applier.apply(runs_of(ordinary, begins, to), count)
+            await self._thorough.apply(runs_of(suspects, begins, to), count)
             progress(len(records))
 
-        ranges = {number: (begins[number].offset, end.offset + (end.place > 0)) for number, end in to.items()}
-        await each_batch(self._settings, ranges, fold)
+        await each_batch(self._settings, _ranges(begins, to), fold)
         self.positions |= to
+
+    def _divided(self, records: Sequence[Record]) -> tuple[Sequence[Record], Sequence[Record]]:
+        if not self._suspects:
+            return records, ()
+        suspects = [record for record in records if (record.partition, record.offset) in self._suspects]
+        ordinary = [record for record in records if (record.partition, record.offset) not in self._suspects]
+        return ordinary, suspects
 
 
 @asynccontextmanager
@@ -63,7 +78,10 @@ async def scratch(settings: Settings, live: Pool) -> AsyncIterator[Scratch]:
         try:
             async with connect(settings, schema=name) as pool:
                 await migrate(pool)
-                yield Scratch(settings, pool, name, bounds)
+                await Store(pool, settings.notifications_topic).prepare_log()
+                other = Scratch(settings, pool, name, bounds)
+                await other.suspect(guard)
+                yield other
         finally:
             await guard.execute(query("scratch", "drop").format(name=name))
             await guard.execute(query("scratch", "disown"), name)
@@ -78,4 +96,10 @@ async def applied_positions(live: Connection, other: Scratch) -> dict[int, Posit
 
 def records_between(begins: Mapping[int, Position], ends: Mapping[int, Position]) -> int:
     """Count the records that lie between, those that have only begun, too."""
-    return sum(end.offset + (end.place > 0) - begins[number].offset for number, end in ends.items())
+    return sum(end - start for start, end in _ranges(begins, ends).values())
+
+
+def _ranges(begins: Mapping[int, Position], ends: Mapping[int, Position]) -> dict[int, tuple[int, int]]:
+    return {
+        number: (begins[number].offset, end.offset + (end.place > 0 and end != begins[number])) for number, end in ends.items()
+    }
