@@ -2,30 +2,54 @@
 
 from collections.abc import Iterable, Sequence
 
+from handlers.failure import failure_of
 from schemas.bodies import Folder, read
 from schemas.clock import Clock
 from schemas.folder import FolderAct, FolderEvent
+from schemas.json import fits
+from schemas.mending import MOST_BYTES
 from schemas.notification import Notification
 
 
 def created(notification: Notification) -> list[FolderEvent]:
     """`create_folder`: there is a folder."""
-    body = read(Folder, notification.body)
-    return [FolderEvent(FolderAct.CREATED, body.folder_path, notification.clock())] if body.folder_path else []
+    return _happened(notification, FolderAct.CREATED)
 
 
 def deleted(notification: Notification) -> list[FolderEvent]:
     """`delete_folder`: there is not, nor any below it."""
-    body = read(Folder, notification.body)
-    return [FolderEvent(FolderAct.DELETED, body.folder_path, notification.clock())] if body.folder_path else []
+    return _happened(notification, FolderAct.DELETED)
 
 
 def moved(notification: Notification) -> list[FolderEvent]:
     """`move_or_rename_asset_folder`: a folder, the folders below it, and the assets in them lie elsewhere."""
     body = read(Folder, notification.body)
-    if not body.from_path or not body.to_path or body.from_path == body.to_path:
+    path, to_path = tidy(body.from_path or ""), tidy(body.to_path or "")
+    if not path or not to_path or path == to_path or failure_of(notification.body):
         return []
-    return [FolderEvent(FolderAct.MOVED, body.from_path, notification.clock(), body.to_path)]
+    return [FolderEvent(FolderAct.MOVED, path, notification.clock(), to_path)]
+
+
+def _happened(notification: Notification, act: FolderAct) -> list[FolderEvent]:
+    path = tidy(read(Folder, notification.body).folder_path or "")
+    return [FolderEvent(act, path, notification.clock())] if path and not failure_of(notification.body) else []
+
+
+def why_nothing(notification: Notification) -> str:
+    """Say why a notification about a folder changes none."""
+    if failure := failure_of(notification.body):
+        return f"no folder has changed: {failure}"
+    body = read(Folder, notification.body)
+    if body.from_path and body.to_path:
+        return "a folder was moved to where it was"
+    return "names no folder" + (f": {body.odd}" if body.odd else "")
+
+
+def tidy(path: str) -> str:
+    """Give a folder's path without slashes at its ends, or two in a row."""
+    if path[:1] == "/" or path[-1:] == "/" or "//" in path:
+        return "/".join(name for name in path.split("/") if name)
+    return path
 
 
 def location(path: str, clock: Clock, moves: Sequence[FolderEvent]) -> str:
@@ -51,6 +75,8 @@ def folders_after(events: Iterable[FolderEvent]) -> dict[str, Clock]:
                 folders = {
                     (after := event.moved(path)): clock if after == path else event.clock for path, clock in folders.items()
                 }
+                # no statement can name such a folder, and no index hold it
+                folders = {path: clock for path, clock in folders.items() if fits(path, MOST_BYTES["path"])}
     return folders
 
 

@@ -1,6 +1,6 @@
 """What people attach to assets: display names, tags, contextual and structured metadata."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 from handlers.resources import Told, each
@@ -9,35 +9,46 @@ from schemas.bodies import ContextChange, Resource, TagsChange
 from schemas.change import GONE, Change
 from schemas.notification import Notification
 
+_CHANGES = frozenset({"added", "removed", "updated"})
+
 
 def display_name_changed(notification: Notification) -> Iterator[Change]:
     """`resource_display_name_changed`."""
-    return each(
-        notification,
-        Resource,
-        lambda body: None if body.new_display_name is None else {Group.DISPLAY: {"display_name": body.new_display_name}},
-    )
+
+    def tell(body: Resource) -> Told | str:
+        if body.new_display_name is None:
+            return "got a display name that the notification leaves out"
+        return {Group.DISPLAY: {"display_name": body.new_display_name}}
+
+    return each(notification, Resource, tell)
 
 
 def tags_changed(notification: Notification) -> Iterator[Change]:
     """`resource_tags_changed`: a tag both added and removed is there."""
-    return each(
-        notification,
-        TagsChange,
-        lambda body: {Group.TAGS: dict.fromkeys(body.removed, GONE) | dict.fromkeys([*body.updated, *body.added], True)},
-        as_parts=True,
-    )
+
+    def tell(body: TagsChange) -> Told | str:
+        if body.model_fields_set.isdisjoint(_CHANGES):
+            return "tags were changed to what the notification leaves out"
+        return {Group.TAGS: dict.fromkeys(body.removed, GONE) | dict.fromkeys([*body.updated, *body.added], True)}
+
+    return each(notification, TagsChange, tell, as_parts=True)
 
 
 def context_changed(notification: Notification) -> Iterator[Change]:
     """`resource_context_changed`: names with their values; when values are left out, the account is asked."""
 
-    def tell(body: ContextChange) -> Told | str:
-        removed = dict.fromkeys(_names(body.removed), GONE)
-        updated, added = _named(body.updated), _named(body.added)
-        if updated is None or added is None:
-            return "context was changed to values that the notification leaves out"
-        return {Group.CONTEXT: removed | updated | added}
+    def tell(body: ContextChange) -> Told | str | tuple[Told, str]:
+        if body.model_fields_set.isdisjoint(_CHANGES):
+            return "context was changed to what the notification leaves out"
+        (removed, all_named), (updated, all_updated), (added, all_added) = (
+            _names(body.removed),
+            _named(body.updated),
+            _named(body.added),
+        )
+        told: Told = {Group.CONTEXT: {**dict.fromkeys(removed, GONE), **updated, **added}}
+        if all_named and all_updated and all_added:
+            return told
+        return told, "context was changed to values that the notification leaves out"
 
     return each(notification, ContextChange, tell, as_parts=True)
 
@@ -60,14 +71,19 @@ def metadata_changed(notification: Notification) -> Iterator[Change]:
 Items: TypeAlias = list[dict[str, object] | str] | dict[str, object]
 
 
-def _names(items: Items) -> list[str]:
-    """Read the names of `[{name, value}]`, of an object, or of names alone."""
-    return [str(item.get("name")) if isinstance(item, dict) else item for item in items]
+def _names(items: Items) -> tuple[list[str], bool]:
+    """Read the names of `[{name, value}]`, of an object, or of names alone; tells whether they are all of them."""
+    names = [name for item in items if isinstance(name := item.get("name") if isinstance(item, dict) else item, str)]
+    return names, len(names) == len(items)
 
 
-def _named(items: Items) -> dict[str, object] | None:
-    """Read `[{name, value}]` or an object; None when there are names without values."""
+def _named(items: Items) -> tuple[Mapping[str, object], bool]:
+    """Read `[{name, value}]` or an object; tells whether all of them have a name and a value."""
     if isinstance(items, dict):
-        return items
-    named = {str(item["name"]): item["value"] for item in items if isinstance(item, dict) and {"name", "value"} <= item.keys()}
-    return named if len(named) == len(items) else None
+        return items, True
+    pairs = [
+        (name, item["value"])
+        for item in items
+        if isinstance(item, dict) and "value" in item and isinstance(name := item.get("name"), str)
+    ]
+    return dict(pairs), len(pairs) == len(items)

@@ -1,10 +1,15 @@
 """`moderation`: a verdict on an asset."""
 
-from schemas.asset import Group
+from collections.abc import Mapping
+
+from handlers.resources import and_odd
+from schemas.asset import Asset, Group
 from schemas.bodies import Moderation, read
 from schemas.change import Change
 from schemas.clock import Rank
 from schemas.notification import Notification
+
+_REJECTED = "rejected"
 
 
 def judged(notification: Notification) -> list[Change]:
@@ -13,20 +18,40 @@ def judged(notification: Notification) -> list[Change]:
     What is rejected is replaced by a placeholder; the account is asked for its new version.
     """
     body = read(Moderation, notification.body)
-    if not body.names_an_asset or body.moderation_status is None:
+    verdicts = _verdicts(body)
+    if not body.names_an_asset or not verdicts:
         return []
-    verdict: dict[str, object] = {"status": body.moderation_status}
-    if body.moderation_updated_at is not None:
-        verdict["updated_at"] = body.moderation_updated_at
-    rejected = body.moderation_status == "rejected"
+    rejected = any(verdict.get("status") == _REJECTED for verdict in verdicts.values())
+    reason = "rejected: a placeholder has taken its place" if rejected else None
     return [
         Change(
             body.asset_id,
             body.name,
             notification.clock(Rank.RESULT),
             {Group.PLACEHOLDER: {"placeholder": True}} if rejected else {},
-            {Group.MODERATION: {body.moderation_kind or "": verdict}},
+            {Group.MODERATION: verdicts},
             version=body.version or 0,
-            refetch="rejected: a placeholder has taken its place" if rejected else None,
+            refetch=and_odd(reason, body),
         )
     ]
+
+
+def overturned(asset: Asset, change: Change) -> str | None:
+    """Say why an asset must be asked about after a verdict: it may have got its file back. None when it need not."""
+    if Group.MODERATION not in change.parts or asset.deleted_at is not None:
+        return None
+    if asset.placeholder and Group.PLACEHOLDER not in change.wholes:
+        return "a verdict on a placeholder: its file may be back"
+    if change.version > (asset.version or 0):
+        return "a verdict on newer content than is known"
+    return None
+
+
+def _verdicts(body: Moderation) -> dict[str, Mapping[str, object]]:
+    if body.moderation_status is None:
+        told = (one for one in body.moderation if isinstance(one.get("status"), str))
+        return {str(one.get("kind", "")): {name: value for name, value in one.items() if name != "kind"} for one in told}
+    verdict: dict[str, object] = {"status": body.moderation_status}
+    if body.moderation_updated_at is not None:
+        verdict["updated_at"] = body.moderation_updated_at
+    return {body.moderation_kind or "": verdict}

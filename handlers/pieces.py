@@ -15,10 +15,10 @@ from schemas.folder import FolderEvent, Statement
 
 _MOST = 1_000  # statements, once joined
 _HEAVIEST = 4 * 1024**2  # bytes of what they say, roughly
-_LONGEST_REASON = 500
+_LONGEST_REASON = 1_000  # characters
 
 # What two changes must have in common to be one, which is all but what they say.
-_JOINED = frozenset({"asset_id", "name", "wholes", "parts", "refetch"})
+_JOINED = frozenset({"asset_id", "name", "wholes", "parts", "refetch", "note"})
 _COMMON = tuple(place for place, field in enumerate(Change._fields) if field not in _JOINED)
 _Subject: TypeAlias = "tuple[object, ...] | FolderEvent"
 
@@ -95,7 +95,8 @@ class _Joint:
         self._name = first.name
         self._wholes = dict(first.wholes)
         self._parts = {group: dict(told) for group, told in first.parts.items()}
-        self._reasons = [first.refetch] if first.refetch else []
+        self._questions = _Reasons(first.refetch)
+        self._notes = _Reasons(first.note)
 
     def add(self, change: Change) -> None:
         for group, whole in change.wholes.items():
@@ -106,19 +107,33 @@ class _Joint:
             known = self._parts.setdefault(group, {})
             for name, value in told.items():
                 known.setdefault(name, value)
-        self._ask(change.refetch)
+        self._questions.add(change.refetch)
+        self._notes.add(change.note)
         if self._name is None:
             self._name = change.name
         elif change.name not in (None, self._name):
-            self._ask("one notification calls it by several names")
+            self._questions.add("one notification calls it by several names")
 
     def change(self) -> Change:
-        reason = "; ".join(self._reasons) or None
-        return self._first._replace(name=self._name, wholes=self._wholes, parts=self._parts, refetch=reason)
+        return self._first._replace(
+            name=self._name, wholes=self._wholes, parts=self._parts, refetch=self._questions.text(), note=self._notes.text()
+        )
 
-    def _ask(self, reason: str | None) -> None:
-        if reason and reason not in self._reasons and sum(map(len, self._reasons)) < _LONGEST_REASON:
-            self._reasons.append(reason)
+
+class _Reasons:
+    """Reasons, each once, and not without end."""
+
+    def __init__(self, first: str | None) -> None:
+        self._told = {first: None} if first else {}
+        self._length = len(first or "")
+
+    def add(self, reason: str | None) -> None:
+        if reason and reason not in self._told and self._length < _LONGEST_REASON:
+            self._told[reason] = None
+            self._length += len(reason)
+
+    def text(self) -> str | None:
+        return "; ".join(self._told) or None
 
 
 def _subject_of(statement: Statement) -> _Subject:

@@ -37,7 +37,7 @@ def _read(notification: Notification, body: Upload) -> Change:
     if body.version is not None:
         # said of placeholders only
         wholes[Group.PLACEHOLDER] = {"placeholder": bool(body.placeholder)}
-    return Change(body.asset_id, name, notification.clock(Rank.READING), wholes, parts, version=body.version or 0)
+    return Change(body.asset_id, name, notification.clock(Rank.READING), wholes, parts, version=body.version or 0, note=body.odd)
 
 
 def _existence(body: Upload) -> Group | None:

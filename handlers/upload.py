@@ -2,10 +2,15 @@
 
 from collections.abc import Mapping
 from operator import attrgetter
+from typing import cast
 
+from handlers.folders import tidy
+from handlers.resources import joined
 from schemas.asset import COLUMNS, AssetName, Group
 from schemas.bodies import Upload, read
 from schemas.change import Change
+from schemas.json import JSON
+from schemas.mending import fields_of
 from schemas.notification import Notification
 
 # Said about the call, or derivable from the columns, so not kept in `details`.
@@ -41,7 +46,23 @@ def stored(notification: Notification) -> list[Change]:
         wholes[Group.CONTENT] = content(body)
         wholes[Group.DETAILS] = details(body)
         wholes[Group.PLACEHOLDER] = {"placeholder": bool(body.placeholder)}
-    return [Change(body.asset_id, name, notification.clock(), wholes, version=body.version or 0)]
+    asked = _left_open(body, name)
+    return [Change(body.asset_id, name, notification.clock(), wholes, version=body.version or 0, refetch=asked)]
+
+
+def _left_open(body: Upload, name: AssetName | None) -> str | None:
+    """Say what of an upload the account must be asked for."""
+    context = body.context is None or _custom(body.context)[1]
+    if context and name is not None and body.version is not None and body.odd is None:
+        return None
+    return joined(
+        (
+            None if name is not None else "its upload names it only in part",
+            None if body.version is not None or body.existing else "its upload tells no version",
+            None if context else "context can be read only in part",
+            body.odd,
+        )
+    )
 
 
 def described(body: Upload, name: AssetName | None) -> dict[Group, Mapping[str, object]]:
@@ -50,16 +71,17 @@ def described(body: Upload, name: AssetName | None) -> dict[Group, Mapping[str, 
     if name is not None:
         stated[Group.NAME] = {"resource_type": name.resource_type, "type": name.type, "public_id": name.public_id}
     if (folder := body.asset_folder if body.asset_folder is not None else body.folder) is not None:
-        stated[Group.FOLDER] = {"assigned_folder": folder}
+        stated[Group.FOLDER] = {"assigned_folder": tidy(folder)}
     if body.display_name is not None:
         stated[Group.DISPLAY] = {"display_name": body.display_name}
     if body.tags is not None:
         stated[Group.TAGS] = dict.fromkeys(body.tags, True)
     if body.context is not None:
-        stated[Group.CONTEXT] = _custom(body.context)
+        stated[Group.CONTEXT] = _custom(body.context)[0]
     if body.metadata is not None:
         stated[Group.METADATA] = body.metadata
-    if body.access_control is not None:
+    if "access_control" in body.model_fields_set:
+        # null says that there is no restriction
         stated[Group.ACCESS] = {"access_control": body.access_control}
     if body.moderation is not None:
         stated[Group.MODERATION] = _by_kind(body.moderation)
@@ -76,10 +98,15 @@ def details(body: Upload) -> dict[str, object]:
     return {name: value for name, value in (body.model_extra or {}).items() if name not in _NOT_DETAILS}
 
 
-def _custom(context: dict[str, object]) -> dict[str, object]:
-    """Contextual metadata comes as `{"custom": {…}}` in bodies of the Upload API."""
-    custom = context.get("custom")
-    return custom if isinstance(custom, dict) else context
+def _custom(context: dict[str, object]) -> tuple[dict[str, object], bool]:
+    """Contextual metadata comes as `{"custom": {…}}` in bodies of the Upload API; tells whether all of it can be read."""
+    custom = context.get("custom", context)
+    if isinstance(custom, dict):
+        return custom, True
+    if not custom:
+        return {}, True
+    fields, is_all = fields_of(cast("JSON", custom)) or ({}, False)
+    return cast("dict[str, object]", fields), is_all
 
 
 def _by_kind(moderations: list[dict[str, object]]) -> dict[str, object]:

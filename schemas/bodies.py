@@ -1,31 +1,42 @@
 """The bodies Cloudinary sends, read tolerantly.
 
 Field names are Cloudinary's (https://cloudinary.com/documentation/notifications). It may add fields at any time, and older bodies
-lack many, so every field may be absent, and one that can't be read counts as absent.
+lack many, so every field may be absent, and one that can't be read counts as absent, and is told as `odd`.
 """
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Annotated, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.asset import AssetName
-from schemas.delivery_url import kind_of
+from schemas.delivery_url import kind_of, public_id_of
 from schemas.json import JSONObject
+from schemas.mending import MOST_BYTES, mended
+
+# An asset's times are none before there was Cloudinary, such as a nil time, and none that is not to come for long.
+_BEGINNINGS, _FAR = datetime(2010, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
 
 def _in_utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError from error
+    if not _BEGINNINGS <= moment < _FAR:
+        raise ValueError
+    return moment
 
 
-# Bounds: what a PostgreSQL bigint, integer and B-tree entry can hold.
+# Bounds: what a PostgreSQL bigint, integer and B-tree entry can hold. That counts bytes: a longer text is looked at more closely.
 Whole = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Pixels = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Text = Annotated[str, Field(max_length=10_000)]
-Name = Annotated[str, Field(min_length=1, max_length=600)]
-Path = Annotated[str, Field(max_length=2_000)]
+Name = Annotated[str, Field(min_length=1, max_length=MOST_BYTES["name"] // 4)]
+Kind = Annotated[str, Field(min_length=1, max_length=MOST_BYTES["kind"] // 4)]
+Path = Annotated[str, Field(max_length=MOST_BYTES["path"] // 4)]
 Moment = Annotated[datetime, AfterValidator(_in_utc)]
 
 
@@ -35,17 +46,30 @@ class Body(BaseModel):
     # public ids may look like numbers, and have been sent as such
     model_config = ConfigDict(extra="allow", coerce_numbers_to_str=True)
 
+    odd: ClassVar[str | None] = None  # of one body: which of its fields can't be read, or only in part
+    texts: ClassVar[frozenset[str]] = frozenset()  # fields that are lists of texts
+
 
 BodyT = TypeVar("BodyT", bound=Body)
 
 
 def read(model: type[BodyT], body: JSONObject) -> BodyT:
-    """Read a body, leaving out the fields that can't be read: one odd field must not cost the whole notification."""
+    """Read a body as far as it can be: an odd field must not cost the whole notification, nor an odd element the whole field."""
     try:
         return model.model_validate(body)
     except ValidationError as error:
-        unreadable = {str(problem["loc"][0]) for problem in error.errors() if problem["loc"]}
-        return model.model_validate({name: value for name, value in body.items() if name not in unreadable})
+        mending = mended(body, error, model.texts)
+    try:
+        read = model.model_validate(mending.body)
+    except ValidationError as error:
+        mending = mending.without(error)
+        read = model.model_validate(mending.body)
+    # past the bounds that count characters, since it is within those that count bytes
+    for name, value in mending.long.items():
+        setattr(read, name, value)
+    if mending.odd:
+        object.__setattr__(read, "odd", ", ".join(mending.odd))
+    return read
 
 
 class Named(Body):
@@ -53,8 +77,8 @@ class Named(Body):
 
     asset_id: Name | None = None
     public_id: Name | None = None
-    resource_type: Name | None = None
-    type: Name | None = None
+    resource_type: Kind | None = None
+    type: Kind | None = None
     url: Text | None = None
     secure_url: Text | None = None
 
@@ -63,11 +87,26 @@ class Named(Body):
         """What delivery URLs call it, if the body says so, or shows such a URL."""
         if self.public_id is None:
             return None
+        kind = self.kind
+        return None if kind is None else AssetName(*kind, self.public_id)
+
+    @property
+    def kind(self) -> tuple[str, str] | None:
+        """Its resource type and delivery type, if the body says so, or shows a URL that does."""
         if self.resource_type is not None and self.type is not None:
-            return AssetName(self.resource_type, self.type, self.public_id)
+            return self.resource_type, self.type
+        return next((kind for url in self.urls() if (kind := kind_of(url))), None)
+
+    @property
+    def likely_name(self) -> AssetName | None:
+        """What it may be called, good enough for a question: what is left out is as Cloudinary's API takes it by default."""
+        if (name := self.name) is not None:
+            return name
+        if self.public_id is not None:
+            return AssetName(self.resource_type or "image", self.type or "upload", self.public_id)
         for url in self.urls():
-            if kind := kind_of(url):
-                return AssetName(*kind, self.public_id)
+            if (kind := kind_of(url)) and (public_id := public_id_of(url)):
+                return AssetName(*kind, public_id)
         return None
 
     @property
@@ -82,6 +121,8 @@ class Named(Body):
 
 class Upload(Named):
     """An `upload`, or a resource as the Admin API describes it."""
+
+    texts = frozenset({"tags"})
 
     version: Whole | None = None
     version_id: Text | None = None
@@ -110,8 +151,9 @@ class Rename(Named):
 
     from_public_id: Name | None = None
     to_public_id: Name | None = None
-    to_type: Name | None = None
+    to_type: Kind | None = None
     asset_folder: Path | None = None
+    folder: Path | None = None  # accounts with fixed folders
     display_name: Text | None = None
 
 
@@ -135,6 +177,8 @@ class Resource(Named):
 class TagsChange(Named):
     """One of the `resources` of a `resource_tags_changed`."""
 
+    texts = frozenset({"added", "removed", "updated"})
+
     added: list[Text] = []
     removed: list[Text] = []
     updated: list[Text] = []
@@ -155,6 +199,7 @@ class Moderation(Named):
     moderation_status: Text | None = None
     moderation_kind: Text | None = None
     moderation_updated_at: Text | None = None
+    moderation: list[dict[str, object]] = []  # as readings tell it
 
 
 class Eager(Named):

@@ -36,6 +36,12 @@ class Change(NamedTuple):
     parts: Mapping[Group, Mapping[str, object]] = _NOTHING
     version: int = 0  # Cloudinary's version of the content spoken of, where the body says it
     refetch: str | None = None  # why the account must be asked, when the body doesn't tell all
+    note: str | None = None  # what else its line in the sync log tells, such as what can't be read
+
+    @property
+    def reason(self) -> str | None:
+        """What its line in the sync log gives as the reason."""
+        return self.refetch if self.note is None else self.note if self.refetch is None else f"{self.refetch}; {self.note}"
 
     @property
     def content_clock(self) -> Clock:

@@ -6,15 +6,27 @@ The value is the body byte for byte, so that its signature can be checked again 
 import hashlib
 from collections.abc import Iterable
 from datetime import datetime
+from enum import StrEnum
 from typing import NamedTuple
 
 import orjson
 
 from schemas.json import JSONObject
 
+_LONGEST_KEY = 2_000  # characters
+
 
 class NotOursError(ValueError):
     """A record on the topic lacks the headers that the gateway writes."""
+
+
+class Source(StrEnum):
+    """Who put a record on the topic."""
+
+    WEBHOOK = "webhook"
+    POLL = "poll"
+    READING = "reading"  # of the account, by us
+    UNKNOWN = ""  # records from before this was told
 
 
 class Envelope(NamedTuple):
@@ -27,6 +39,7 @@ class Envelope(NamedTuple):
     signature: str  # X-Cld-Signature
     signed_at: int  # X-Cld-Timestamp, unix seconds
     key_id: str  # the API key whose secret matched
+    source: str = Source.UNKNOWN
 
     def to_headers(self) -> list[tuple[str, bytes]]:
         """Give the headers of the Kafka record."""
@@ -39,6 +52,7 @@ class Envelope(NamedTuple):
             ("x-cld-signature", self.signature.encode()),
             ("x-cld-timestamp", b"%d" % self.signed_at),
             ("key-id", self.key_id.encode()),
+            ("source", self.source.encode()),
         ]
 
     @classmethod
@@ -54,6 +68,7 @@ class Envelope(NamedTuple):
                 signature=given["x-cld-signature"].decode(),
                 signed_at=int(given["x-cld-timestamp"]),
                 key_id=given["key-id"].decode(),
+                source=given.get("source", b"").decode(),
             )
         except (KeyError, ValueError) as error:
             msg = f"not a record of the gateway's: {error!r}"
@@ -68,17 +83,20 @@ def digest_of(body: bytes) -> str:
 def record_key_of(body: JSONObject) -> str:
     """Give the key that keeps the notifications of an asset in one partition: its asset id, or the best the body has.
 
-    A body about several assets gets the key of its first; order across partitions is never relied upon.
+    A body about several assets gets the key of its first; order across partitions is never relied upon. Of what is too long for
+    a name, its digest does as well.
     """
     subject = body
     resources = body.get("resources")
     if isinstance(resources, list) and resources and isinstance(resources[0], dict):
         subject = resources[0]
+    elif isinstance(resources, dict) and isinstance(resources.get("asset_id"), str):
+        subject = resources
     elif isinstance(resources, dict) and resources:
         public_id, first = next(iter(resources.items()))
         subject = {"public_id": public_id, **first} if isinstance(first, dict) else {"public_id": public_id}
     for field in ("asset_id", "public_id", "to_public_id", "folder_path", "to_path"):
         value = subject.get(field)
         if isinstance(value, str) and value:
-            return value
-    return str(body.get("notification_type", ""))
+            return value if len(value) <= _LONGEST_KEY else digest_of(value.encode(errors="replace"))
+    return str(body.get("notification_type", ""))[:_LONGEST_KEY]

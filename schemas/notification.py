@@ -1,17 +1,24 @@
 """What Cloudinary said, and the time it speaks of."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import math
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from schemas.clock import Clock, Rank, clock_of
-from schemas.envelope import Envelope
-from schemas.json import JSON, JSONObject, members, storable
+from schemas.envelope import Envelope, Source
+from schemas.json import JSON, JSONObject, make_storable
+from schemas.resources import Resources, resources_of
 
 # Their `triggered_at` is when the job was ordered; what they tell was true when it was done.
 _JOBS = frozenset({"eager", "explode", "info", "moderation", "moderation_summary"})
 _BODY_TIMES = ("moderation_updated_at", "timestamp", "uploaded_at", "created_at")
+# What only we say, of what we have read of an account.
+OURS = frozenset({"snapshot", "missing"})
+
+_BEGINNINGS = datetime(2010, 1, 1, tzinfo=UTC).timestamp()  # Cloudinary is younger
+_AHEAD = 300  # seconds that a clock of Cloudinary's may be ahead of the one that it signs by
+_MILLISECONDS = 10**11  # a number of seconds as high is past the year 5000
+_LONGEST_NAME = 200  # characters of who or what brought it about
 
 
 class Occasion(NamedTuple):
@@ -22,32 +29,6 @@ class Occasion(NamedTuple):
     triggered_by: str | None = None  # "api:<API key>", "ui:<user>"…
 
 
-@dataclass(frozen=True, slots=True)
-class Resources:
-    """The members of a body's `resources`, given one at a time, as often as wanted: there may be hundreds of thousands."""
-
-    listed: Sequence[JSON] = ()
-    mapped: Sequence[tuple[str, JSON]] = ()  # by public id
-
-    def __iter__(self) -> Iterator[JSONObject]:
-        for item in self.listed:
-            if isinstance(item, dict):
-                yield item
-        for public_id, item in self.mapped:
-            if isinstance(item, dict):
-                yield {"public_id": public_id, **item}
-
-    def doubled(self) -> set[str]:
-        """Give the public ids that stand twice in a map, once for each resource type."""
-        once: set[str] = set()
-        twice: set[str] = set()
-        for key, item in self.mapped:
-            if isinstance(item, dict):
-                public_id = str(item.get("public_id", key))
-                (twice if public_id in once else once).add(public_id)
-        return twice
-
-
 class Notification(NamedTuple):
     """One verified body."""
 
@@ -55,52 +36,83 @@ class Notification(NamedTuple):
     raw: bytes
     body: JSONObject
     occasion: Occasion
+    changes: tuple[str, ...] = ()  # what had to become of the body, in words
+    is_cut: bool = False  # some of it was left out
 
     @property
     def type(self) -> str:
         """Cloudinary's `notification_type`."""
         return self.envelope.notification_type
 
+    @property
+    def is_forged(self) -> bool:
+        """Whether it claims to be a reading of ours, but came from outside."""
+        return self.type in OURS and self.envelope.source in (Source.WEBHOOK, Source.POLL)
+
     def clock(self, rank: Rank = Rank.EVENT) -> Clock:
         """Give the clock of whatever this notification asserts."""
         return clock_of(self.occasion.event_time, rank, self.envelope.digest)
 
     def resources(self) -> Resources:
-        """Give the members of `resources`, sent as an array, or as a map keyed by public id.
-
-        A map may hold a public id twice, once for each resource type: both are given.
-        """
-        resources = self.body.get("resources")
-        if isinstance(resources, list):
-            return Resources(listed=resources)
-        if isinstance(resources, dict):
-            return Resources(mapped=members(self.raw, "resources"))
-        return Resources()
+        """Give the assets that it lists, if it lists some."""
+        return resources_of(self.body, self.raw)
 
 
 def parse_notification(envelope: Envelope, raw: bytes) -> Notification:
     """Read a record of `cloudinary.notifications`; raises `NotAnObjectError` for bytes that are not one JSON object."""
-    body = storable(raw)
+    read = make_storable(raw)
+    body, changes = read.value, read.changes
     context = body.get("notification_context")
     context = context if isinstance(context, dict) else {}
-    triggered_at = read_moment(context.get("triggered_at"))
-    occasion = Occasion(_event_time(envelope, body, triggered_at), triggered_at, _triggered_by(context.get("triggered_by")))
-    return Notification(envelope, raw, body, occasion)
+    triggered_at = _moment_of(told := context.get("triggered_at"))
+    # the time of a reading is told by the account's clock, its signature's by ours
+    latest = math.inf if envelope.notification_type in OURS else envelope.signed_at + _AHEAD
+    if triggered_at is not None and not _is_plausible(triggered_at, latest):
+        changes = (*changes, f"it can't be of {str(told)[:40]}, and is dated by what else it says")
+        triggered_at = None
+    occasion = Occasion(
+        _event_time(envelope, body, triggered_at, latest), triggered_at, _triggered_by(context.get("triggered_by"))
+    )
+    return Notification(envelope, read.raw, body, occasion, changes, read.is_cut)
 
 
-def _event_time(envelope: Envelope, body: JSONObject, triggered_at: datetime | None) -> datetime:
+def _event_time(envelope: Envelope, body: JSONObject, triggered_at: datetime | None, latest: float) -> datetime:
     if triggered_at is not None and envelope.notification_type not in _JOBS:
         return triggered_at
-    told = next((moment for name in _BODY_TIMES if (moment := read_moment(body.get(name)))), None)
+    moments = (_moment_of(body.get(name)) for name in _BODY_TIMES)
+    told = next((moment for moment in moments if moment and _is_plausible(moment, latest)), None)
     known = [moment for moment in (triggered_at, told) if moment]
     # nothing in bodies from before about 2023; then when it was signed is the best there is
     return max(known) if known else datetime.fromtimestamp(envelope.signed_at, UTC)
 
 
+def _is_plausible(moment: datetime, latest: float) -> bool:
+    """Nothing happened before there was Cloudinary, nor later than the signature allows."""
+    return _BEGINNINGS <= moment.timestamp() <= latest
+
+
 def _triggered_by(value: JSON) -> str | None:
     if not isinstance(value, dict):
         return None
-    return ":".join([str(told) for part in ("source", "id") if (told := value.get(part))]) or None
+    parts = [str(told) for part in ("source", "id") if (told := value.get(part)) and not isinstance(told, (list, dict))]
+    whole = ":".join(parts)
+    return (whole if len(whole) <= _LONGEST_NAME else f"{whole[:_LONGEST_NAME]}…") or None
+
+
+def _moment_of(value: JSON) -> datetime | None:
+    """Read a time as a body tells it: in ISO 8601, or in unix seconds or milliseconds."""
+    if isinstance(value, str):
+        if (moment := read_moment(value)) is not None and not value.isdecimal():
+            return moment
+        if not (value.isascii() and value.isdecimal()):
+            return None
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    try:
+        return datetime.fromtimestamp(value / 1000 if value >= _MILLISECONDS else value, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def read_moment(value: JSON) -> datetime | None:

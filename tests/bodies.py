@@ -14,6 +14,8 @@ CLOUD = "acme"
 KEY = "333333333333333"
 SECRET = b"a-secret-of-acme"
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
+# after all that tests tell of: nothing is dated later than its signature allows
+SIGNED_AT = int((BEGINNING + timedelta(days=30)).timestamp())
 
 ASSET = "be52027d24d3349b0e105c38f00ec597"
 
@@ -72,7 +74,7 @@ def envelope(raw: bytes, notification_type: str = "", *, signed_at: int | None =
         received_at=BEGINNING,
         digest=digest_of(raw),
         signature="0" * 40,
-        signed_at=signed_at if signed_at is not None else int(BEGINNING.timestamp()),
+        signed_at=SIGNED_AT if signed_at is None else signed_at,
         key_id=KEY,
     )
 

@@ -15,7 +15,7 @@ from schemas.json import clean_text, parse_object
 from schemas.refetch import Refetch
 from service.mirror.entry import understand
 from service.mirror.fold import Folded, fold
-from tests.bodies import BEGINNING, CLOUD, envelope
+from tests.bodies import CLOUD, envelope
 
 
 @dataclass
@@ -75,5 +75,4 @@ class MemoryMirror:
     def _record(self, body: dict[str, Any] | bytes, signed_at: int | None) -> FakeRecord:
         raw = body if isinstance(body, bytes) else orjson.dumps(body)
         kind = clean_text(str(parse_object(raw).get("notification_type", "")))
-        signed = int(BEGINNING.timestamp()) if signed_at is None else signed_at
-        return FakeRecord(raw, next(self.offsets), tuple(envelope(raw, kind, signed_at=signed, cloud=self.cloud).to_headers()))
+        return FakeRecord(raw, next(self.offsets), tuple(envelope(raw, kind, signed_at=signed_at, cloud=self.cloud).to_headers()))

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from schemas.envelope import Envelope, digest_of, record_key_of
+from schemas.envelope import Envelope, Source, digest_of, record_key_of
 from schemas.json import JSONObject
 from service.cloudinary.client import Account
 from service.gateway.signature import sign
@@ -55,6 +55,7 @@ class Announcer:
             signature=sign(raw, signed_at, account.secret),
             signed_at=signed_at,
             key_id=account.key_id,
+            source=Source.READING,
         )
         await self._publisher.publish(record_key_of(body), raw, envelope.to_headers())
         return envelope.digest

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from schemas.envelope import Envelope, digest_of, record_key_of
+from schemas.envelope import Envelope, Source, digest_of, record_key_of
 from schemas.json import clean_text, parse_object
 from service.gateway.signature import Claim, Policy, verify
 from service.settings import Settings
@@ -20,9 +20,10 @@ class Record(NamedTuple):
 
 
 class Recorder:
-    """Verifies with the keys of every cloud; raises `NoCloudError` when there are none."""
+    """Verifies with the keys of every cloud; raises `NoCloudError` when there are none. `source`: which way they come."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, source: Source = Source.WEBHOOK) -> None:
+        self._source = source
         self._keys: Mapping[str, Mapping[str, bytes]] = {
             name: {key_id: secret.get_secret_value().encode() for key_id, secret in cloud.keys.items()}
             for name, cloud in settings.require_clouds().items()
@@ -40,5 +41,6 @@ class Recorder:
         content = parse_object(body)
         notification_type = clean_text(str(content.get("notification_type", "")))[:100]
         digest = digest_of(body)
-        envelope = Envelope(cloud, notification_type, datetime.now(UTC), digest, claim.digest, int(claim.timestamp), key_id)
+        signed_at = int(claim.timestamp)
+        envelope = Envelope(cloud, notification_type, datetime.now(UTC), digest, claim.digest, signed_at, key_id, self._source)
         return Record(record_key_of(content), body, envelope.to_headers(), digest)

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from handlers.merge import join, merge, relocate
+from handlers.moderation import overturned
 from schemas.asset import Asset, AssetKey, AssetName, Group, key_of_name
 from schemas.change import Change
 from schemas.folder import FolderAct, FolderEvent
@@ -102,6 +103,8 @@ class Book:
         self._put(key, after)
         if before is None and Group.CONTENT not in after.clocks and after.deleted_at is None:
             self.ask(key, "its upload was not seen")
+        elif change.parts and (reason := overturned(after, change)):
+            self.ask(key, reason)
         if (Group.NAME in changed or Group.EXISTENCE in changed) and after.deleted_at is None and (name := after.name):
             self.claims[key.cloud].add(name)
         return Step(before, after, changed, adopted)

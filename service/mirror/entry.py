@@ -11,8 +11,7 @@ import asyncpg
 import structlog
 
 from handlers.pieces import in_pieces, joined
-from handlers.registry import interpret, silence_of
-from schemas.bodies import Named, read
+from handlers.registry import interpret, silence_of, subject_of
 from schemas.envelope import Envelope, NotOursError
 from schemas.folder import Statement
 from schemas.json import NotAnObjectError, clean_text
@@ -20,6 +19,8 @@ from schemas.notification import Notification, Occasion, parse_notification
 
 log = structlog.get_logger(__name__)
 
+_LONGEST_REASON = 1_000  # characters
+_EDGES_OF_TIME = (1, 9999)  # years that may be none in another time zone
 _ASSET_ID = re.compile(rb"[0-9a-f]{32}")
 _LARGE = 64 * 1024  # bytes; smaller bodies, which name a few thousand assets at most, are in one piece
 
@@ -72,6 +73,7 @@ class Entry(NamedTuple):
     outcome: Outcome = Outcome.IGNORED
     reason: str | None = None
     failure: Failure | None = None  # of a failed one
+    note: str | None = None  # what had to become of its body; in each of its lines
     place: int = 0  # how many of the record's statements come before these
     ends: bool = True  # whether none come after them
 
@@ -141,36 +143,56 @@ def understand_in_pieces(record: Record) -> Iterator[Entry]:
 
 
 def _understand(record: Record) -> Entry:
-    envelope, notification = _read(record)
+    notification = _read(record)
     if statements := tuple(interpret(notification)):
-        return Entry(record, envelope, notification.occasion, statements if len(statements) == 1 else joined(statements))
+        said = statements if len(statements) == 1 else joined(statements)
+        return Entry(record, notification.envelope, notification.occasion, said, note=_note_on(notification))
     return _silent(record, notification)
 
 
 def _understand_in_pieces(record: Record) -> Iterator[Entry]:
-    envelope, notification = _read(record)
+    notification = _read(record)
+    note = _note_on(notification)
     for place, statements, ends in in_pieces(interpret(notification)):
         if statements:
-            yield Entry(record, envelope, notification.occasion, statements, place=place, ends=ends)
+            yield Entry(record, notification.envelope, notification.occasion, statements, note=note, place=place, ends=ends)
         else:
             yield _silent(record, notification)
 
 
-def _read(record: Record) -> tuple[Envelope, Notification]:
+def _read(record: Record) -> Notification:
+    return parse_notification(_envelope_of(record), record.value or b"")
+
+
+def _envelope_of(record: Record) -> Envelope:
     envelope = Envelope.from_headers(record.headers)
-    return envelope, parse_notification(envelope, record.value or b"")
+    if any("\0" in text for text in (envelope.cloud, envelope.notification_type, envelope.digest)):
+        raise NotOursError("not a record of the gateway's: a header holds what no table can")
+    if envelope.received_at.year in _EDGES_OF_TIME:
+        raise NotOursError("not a record of the gateway's: it was received at the edge of time")
+    return envelope
+
+
+def _note_on(notification: Notification) -> str | None:
+    return "; ".join(notification.changes) if notification.changes else None
 
 
 def _silent(record: Record, notification: Notification) -> Entry:
-    asset_id = read(Named, notification.body).asset_id
-    return Entry(record, notification.envelope, notification.occasion, asset_id=asset_id, reason=silence_of(notification))
+    return Entry(
+        record,
+        notification.envelope,
+        notification.occasion,
+        asset_id=subject_of(notification),
+        reason=silence_of(notification),
+        note=_note_on(notification),
+    )
 
 
 def _failed_to_understand(record: Record, error: Exception) -> Entry:
     """Give a record that can't be read with what can be told of it in the sync log."""
     told = Entry(record)
     try:
-        told = told._replace(envelope=(envelope := Envelope.from_headers(record.headers)))
+        told = told._replace(envelope=(envelope := _envelope_of(record)))
         told = told._replace(occasion=parse_notification(envelope, record.value or b"").occasion)
     except Exception:  # noqa: BLE001  # then so much the less can be told
         log.debug("nothing more can be told of the record", partition=record.partition, offset=record.offset)
@@ -223,6 +245,10 @@ def log_line(
 ) -> LogLine:
     """Give the sync-log line of an entry for one of its assets."""
     envelope, occasion, record = entry.envelope, entry.occasion, entry.record
+    if entry.note is not None:
+        reason = f"{reason}; {entry.note}" if reason else entry.note
+    if reason is not None and len(reason) > _LONGEST_REASON:
+        reason = f"{reason[:_LONGEST_REASON]}…"
     # by position, which is twice as fast as by name
     return LogLine(
         envelope.cloud if envelope else None,

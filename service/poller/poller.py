@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 from cloudinary import api
 
+from schemas.envelope import Source
 from schemas.json import NotAnObjectError
 from service.cloudinary.client import Account, Purpose
 from service.cloudinary.errors import CloudinaryError, RateLimitedError
@@ -66,7 +67,7 @@ class Poller:
     ) -> None:
         self._account = account
         self._channel = settings.poller_channel
-        self._recorder = Recorder(settings)
+        self._recorder = Recorder(settings, Source.POLL)
         self._policy = replace(self._recorder.policy, max_age=sys.maxsize)
         self._publisher = publisher
         self._metrics = metrics

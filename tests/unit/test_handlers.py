@@ -125,8 +125,7 @@ def test_a_statement_that_changes_no_field_still_moves_the_clock() -> None:
 def test_a_body_that_names_no_asset_means_nothing() -> None:
     for body in (
         upload(public_id=None) | {"asset_id": None},
-        rename(at=1, to=""),
-        rename(at=1, to="new", from_public_id=None) | {"asset_id": None},
+        rename(at=1, to="", from_public_id=None) | {"asset_id": None},
         {"notification_type": "delete"},
         {"notification_type": "delete", "resources": [{}, 5]},
     ):
