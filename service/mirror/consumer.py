@@ -12,11 +12,12 @@ from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRa
 from handlers.registry import HANDLERS
 from service.database import Pool
 from service.kafka import KafkaUnreachableError, describe_cluster, ensure_topics, let_go, make_consumer, start
+from service.mirror.applier import Applier, Run
 from service.mirror.deadletter import DeadLetters, NotDeadLetteredError
-from service.mirror.entry import Entry, LogLine, Record, failed, understand, unreadable
+from service.mirror.entry import Entry, LogLine, Record, is_large
 from service.mirror.housekeeping import Housekeeping, StandsStillError
 from service.mirror.inflight import InFlight
-from service.mirror.patience import OUTAGES, answers, patiently
+from service.mirror.patience import OUTAGES, answers
 from service.mirror.positions import Positions
 from service.mirror.retention import Retention
 from service.mirror.store import Advance, FencedError, Store
@@ -41,6 +42,7 @@ class Mirror:
         self._metrics = metrics
         self._store = Store(pool, self._topic)
         self._dead_letters = DeadLetters(settings, metrics)
+        self._applier = Applier(self._store, dead_letters=self._dead_letters, turned=self._turn)
         self._retention = Retention(pool, settings.sync_log_retention)
         self._turned_at = time.monotonic()
         self.joined = asyncio.Event()  # the group has given us our share of the partitions
@@ -90,12 +92,24 @@ class Mirror:
                 fetched = await self._fetch(consumer, positions, batches)
                 positions.check()
                 if fetched:
-                    batches.start(
-                        self._apply_fetched(consumer, positions, fetched), [partition.partition for partition in fetched]
-                    )
-                    if sum(map(len, fetched.values())) < self._settings.mirror_batch:
+                    self._start(fetched, consumer, positions, batches)
+                    if batches.in_turn and sum(map(len, fetched.values())) < self._settings.mirror_batch:
                         # nothing waits behind it, and what comes meanwhile makes one larger batch, not several small ones
                         await batches.one_ended()
+
+    def _start(
+        self, fetched: dict[TopicPartition, list[Record]], consumer: AIOKafkaConsumer, positions: Positions, batches: InFlight
+    ) -> None:
+        """Send off what was fetched: in one batch, but for partitions with a large record, which keeps nobody else waiting."""
+        together: dict[TopicPartition, list[Record]] = {}
+        for partition, records in fetched.items():
+            if any(map(is_large, records)):
+                alone = self._apply_fetched(consumer, positions, {partition: records})
+                batches.start(alone, [partition.partition], aside=True)
+            else:
+                together[partition] = records
+        if together:
+            batches.start(self._apply_fetched(consumer, positions, together), [one.partition for one in together])
 
     async def _fetch(
         self, consumer: AIOKafkaConsumer, positions: Positions, batches: InFlight
@@ -109,9 +123,10 @@ class Mirror:
             if not busy:
                 fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=most)
             elif free:
-                fetched = await consumer.getmany(*free, timeout_ms=0, max_records=most)
-            if busy and not fetched:
-                await batches.one_ended()
+                patience = 0 if batches.in_turn else _POLL_MS
+                fetched = await consumer.getmany(*free, timeout_ms=patience, max_records=most)
+            if busy and not fetched and (batches.in_turn or not free):
+                await batches.one_ended(_POLL_MS / 1000)
         except NoOffsetForPartitionError:
             # The consumer has looked before `positions` has told it where to begin.
             await asyncio.sleep(_SEEKING_SECONDS)
@@ -123,72 +138,34 @@ class Mirror:
     async def _apply_fetched(
         self, consumer: AIOKafkaConsumer, positions: Positions, fetched: dict[TopicPartition, list[Record]]
     ) -> None:
-        entries: list[Entry] = []
-        advances: list[Advance] = []
+        runs: list[Run] = []
         for partition, records in fetched.items():
-            expected = positions.next.get(partition.partition)
+            begins = positions.next.get(partition.partition)
             # None: revoked since; below: fetched before a seek
-            new = [] if expected is None else [record for record in records if record.offset >= expected]
-            if expected is not None and new:
-                entries += map(understand, new)
-                advances.append(Advance(partition.partition, expected, new[-1].offset + 1))
-        if not entries:
-            return
-        if failures := [entry for entry in entries if entry.failure]:
-            await self._dead_letters.write(failures)
+            if begins is not None and (new := [record for record in records if record.offset >= begins.offset]):
+                runs.append(Run(partition.partition, new, begins))
         started = time.perf_counter()
+
+        def applied(entries: Sequence[Entry], advances: Sequence[Advance], lines: Sequence[LogLine]) -> None:
+            nonlocal started
+            self._metrics.batches.observe(time.perf_counter() - started)
+            self._count(lines)
+            log.debug("batch applied", notifications=len(entries), lines=len(lines), partitions=len(advances))
+            positions.advance(advances)
+            if not positions.hold(advances):
+                raise FencedError  # revoked meanwhile: whoever has it now goes on behind this
+            started = time.perf_counter()
+
         try:
-            lines = await self._apply(entries, advances)
+            await self._applier.apply(runs, applied)
         except FencedError:
-            log.warning("batch belongs to another mirror now", partitions=sorted(advance.partition for advance in advances))
+            log.warning("batch belongs to another mirror now", partitions=sorted(run.partition for run in runs))
             await positions.load(consumer.assignment())
-            return
-        positions.advance(advances)
-        self._metrics.batches.observe(time.perf_counter() - started)
-        self._count(lines)
-        log.debug("batch applied", notifications=len(entries), lines=len(lines), partitions=len(advances))
 
     def _count(self, lines: Sequence[LogLine]) -> None:
         counts = Counter((line.cloud, line.notification_type, line.outcome) for line in lines)
         for (cloud, kind, outcome), number in counts.items():
             self._metrics.notifications.labels(cloud or "", kind if kind in HANDLERS else "other", outcome).inc(number)
-
-    async def _apply(self, entries: Sequence[Entry], advances: Sequence[Advance]) -> Sequence[LogLine]:
-        """Apply a batch, however long PostgreSQL is away; a record that makes it fail fails alone."""
-        try:
-            return await self._apply_patiently(entries, advances)
-        except FencedError:
-            raise
-        except Exception as error:  # noqa: BLE001  # no outage: it lies with a record
-            log.warning("batch failed, its records are applied one by one", notifications=len(entries), reason=repr(error))
-        lines: list[LogLine] = []
-        expected = {advance.partition: advance.expected for advance in advances}
-        for entry in entries:
-            partition, after = entry.record.partition, entry.record.offset + 1
-            lines += await self._apply_alone(entry, Advance(partition, expected[partition], after))
-            expected[partition] = after
-        return lines
-
-    async def _apply_alone(self, entry: Entry, advance: Advance) -> Sequence[LogLine]:
-        """Apply one record of a batch that failed; the one that fails again becomes a dead letter."""
-        try:
-            return await self._apply_patiently([entry], [advance])
-        except FencedError:
-            raise
-        except Exception as error:
-            if entry.failure is None:
-                log.exception("record can't be applied", partition=entry.record.partition, offset=entry.record.offset)
-                dead = failed(entry, error, attempts=2)
-                await self._dead_letters.write([dead])
-                return await self._apply_alone(dead, advance)
-        return await self._apply_patiently([unreadable(entry)], [advance])
-
-    async def _apply_patiently(self, entries: Sequence[Entry], advances: Sequence[Advance]) -> Sequence[LogLine]:
-        async for attempt in patiently():
-            self._turn()
-            with attempt:
-                return await self._store.apply(entries, advances)
-        raise AssertionError  # without a limit of attempts the loop ends by returning or raising
 
     def _turn(self) -> None:
         self._turned_at = time.monotonic()

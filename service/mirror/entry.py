@@ -1,7 +1,7 @@
 """One record of the log, read and understood."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -10,16 +10,19 @@ from typing import NamedTuple, Protocol
 import asyncpg
 import structlog
 
+from handlers.pieces import in_pieces, joined
 from handlers.registry import interpret, silence_of, subject_of
 from schemas.envelope import Envelope, NotOursError
 from schemas.folder import Statement
 from schemas.json import NotAnObjectError, clean_text
-from schemas.notification import Occasion, parse_notification
+from schemas.notification import Notification, Occasion, parse_notification
 
 log = structlog.get_logger(__name__)
 
 _LONGEST_REASON = 1_000  # characters
+_EDGES_OF_TIME = (1, 9999)  # years that may be none in another time zone
 _ASSET_ID = re.compile(rb"[0-9a-f]{32}")
+_LARGE = 64 * 1024  # bytes; smaller bodies, which name a few thousand assets at most, are in one piece
 
 
 class Outcome(StrEnum):
@@ -57,7 +60,7 @@ class Failure:
 
 
 class Entry(NamedTuple):
-    """A record with its statements; without any, `outcome` and `reason` say why.
+    """A record with its statements, or a piece of a large one; without any, `outcome` and `reason` say why.
 
     Its body is not kept: a thousand of them are megabytes, which push all else out of the processor's caches.
     """
@@ -71,6 +74,8 @@ class Entry(NamedTuple):
     reason: str | None = None
     failure: Failure | None = None  # of a failed one
     note: str | None = None  # what had to become of its body; in each of its lines
+    place: int = 0  # how many of the record's statements come before these
+    ends: bool = True  # whether none come after them
 
     @property
     def cloud(self) -> str:
@@ -97,35 +102,103 @@ class LogLine(NamedTuple):
     ordinal: int
 
 
+def is_large(record: Record) -> bool:
+    """Tell whether a record is to be read and applied in pieces."""
+    return len(record.value or b"") > _LARGE
+
+
+def entries_of(record: Record) -> Iterable[Entry]:
+    """Give what a record says, in pieces if it is large."""
+    return understand_in_pieces(record) if is_large(record) else (understand(record),)
+
+
 def understand(record: Record) -> Entry:
     """Read a record; one that can't be, twice, becomes a failed entry: no bug and no stranger's record stops a partition."""
     try:
         return _understand(record)
     except Exception:  # noqa: BLE001  # what it was is told if it happens again
-        return _understand_again(record)
+        try:
+            return _understand(record)
+        except Exception as error:  # noqa: BLE001  # no bug may stop a partition
+            return _failed_to_understand(record, error)
+
+
+def understand_in_pieces(record: Record) -> Iterator[Entry]:
+    """As `understand`, a piece at a time. What can't be read from some place on fails there; what came before it stands."""
+    end = 0
+    error: Exception | None = None
+    for _ in range(2):
+        try:
+            for piece in _understand_in_pieces(record):
+                after = piece.place + len(piece.statements)
+                if after > end or piece.ends:  # else it was given by the first attempt
+                    end = after
+                    yield piece
+        except Exception as raised:  # noqa: BLE001  # no bug may stop a partition
+            error = raised
+        else:
+            return
+    assert error is not None  # noqa: S101  # it was raised twice
+    yield _failed_to_understand(record, error)._replace(place=end)
 
 
 def _understand(record: Record) -> Entry:
-    envelope = Envelope.from_headers(record.headers)
-    notification = parse_notification(envelope, record.value or b"")
-    note = "; ".join(notification.changes) if notification.changes else None
+    notification = _read(record)
     if statements := tuple(interpret(notification)):
-        return Entry(record, envelope, notification.occasion, statements, note=note)
-    reason = silence_of(notification)
-    return Entry(record, envelope, notification.occasion, asset_id=subject_of(notification), reason=reason, note=note)
+        said = statements if len(statements) == 1 else joined(statements)
+        return Entry(record, notification.envelope, notification.occasion, said, note=_note_on(notification))
+    return _silent(record, notification)
 
 
-def _understand_again(record: Record) -> Entry:
-    """Try a last time, and keep what can be told of the record for its line in the sync log."""
+def _understand_in_pieces(record: Record) -> Iterator[Entry]:
+    notification = _read(record)
+    note = _note_on(notification)
+    for place, statements, ends in in_pieces(interpret(notification)):
+        if statements:
+            yield Entry(record, notification.envelope, notification.occasion, statements, note=note, place=place, ends=ends)
+        else:
+            yield _silent(record, notification)
+
+
+def _read(record: Record) -> Notification:
+    return parse_notification(_envelope_of(record), record.value or b"")
+
+
+def _envelope_of(record: Record) -> Envelope:
+    envelope = Envelope.from_headers(record.headers)
+    if any("\0" in text for text in (envelope.cloud, envelope.notification_type, envelope.digest)):
+        raise NotOursError("not a record of the gateway's: a header holds what no table can")
+    if envelope.received_at.year in _EDGES_OF_TIME:
+        raise NotOursError("not a record of the gateway's: it was received at the edge of time")
+    return envelope
+
+
+def _note_on(notification: Notification) -> str | None:
+    return "; ".join(notification.changes) if notification.changes else None
+
+
+def _silent(record: Record, notification: Notification) -> Entry:
+    return Entry(
+        record,
+        notification.envelope,
+        notification.occasion,
+        asset_id=subject_of(notification),
+        reason=silence_of(notification),
+        note=_note_on(notification),
+    )
+
+
+def _failed_to_understand(record: Record, error: Exception) -> Entry:
+    """Give a record that can't be read with what can be told of it in the sync log."""
     told = Entry(record)
     try:
-        told = told._replace(envelope=(envelope := Envelope.from_headers(record.headers)))
+        told = told._replace(envelope=(envelope := _envelope_of(record)))
         told = told._replace(occasion=parse_notification(envelope, record.value or b"").occasion)
-        return _understand(record)
-    except Exception as error:
-        if not isinstance(error, (NotOursError, NotAnObjectError)):
-            log.exception("handler failed", partition=record.partition, offset=record.offset)
-        return failed(told, error, attempts=2)
+    except Exception:  # noqa: BLE001  # then so much the less can be told
+        log.debug("nothing more can be told of the record", partition=record.partition, offset=record.offset)
+    if not isinstance(error, (NotOursError, NotAnObjectError)):
+        log.error("handler failed", partition=record.partition, offset=record.offset, exc_info=error)
+    return failed(told, error, attempts=2)
 
 
 def failed(entry: Entry, error: Exception, *, attempts: int) -> Entry:
@@ -147,6 +220,7 @@ def failed(entry: Entry, error: Exception, *, attempts: int) -> Entry:
         outcome=Outcome.FAILED,
         reason=clean_text(reason),
         failure=failure,
+        place=entry.place,
     )
 
 

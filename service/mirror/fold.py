@@ -82,17 +82,18 @@ def fold(
     events: list[MediaEvent] = []
     for entry in entries:
         if not entry.statements:
-            lines.append(log_line(entry, entry.asset_id, entry.outcome, reason=entry.reason))
+            lines.append(log_line(entry, entry.asset_id, entry.outcome, reason=entry.reason, ordinal=entry.place))
             continue
         told: list[LogLine] = []
         for statement in entry.statements:
+            ordinal = entry.place + len(told)
             if isinstance(statement, Change):
-                step, line = _apply(book, entry, statement, len(told))
+                step, line = _apply(book, entry, statement, ordinal)
                 told.append(line)
                 if step is not None and not silently:
                     events += _events_of(entry, step)
             else:
-                told += _apply_to_folders(book, entry, statement, len(told), events)
+                told += _apply_to_folders(book, entry, statement, ordinal, events)
         lines += told
     return Folded(
         assets=book.dirty(),

@@ -40,7 +40,7 @@ class Housekeeping:
             return
         self._due_at = time.monotonic() + _EVERY_SECONDS
         await self._store.prepare_log()
-        at = dict(self._positions.next)
+        at = {number: position.offset for number, position in self._positions.next.items()}
         partitions = [TopicPartition(self._topic, number) for number in at]
         if not partitions:
             return

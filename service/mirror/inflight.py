@@ -9,7 +9,7 @@ _MOST = 3  # one more gained nothing but memory
 
 
 class InFlight:
-    """Up to `most` batches at a time, each with its partitions to itself.
+    """Up to `most` batches at a time, each with its partitions to itself; and beside them those that may take long.
 
     Use as `async with`. Leaving cancels what is under way, which PostgreSQL then takes back.
     """
@@ -17,6 +17,7 @@ class InFlight:
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
         self._batches: dict[asyncio.Task[None], Collection[int]] = {}
+        self._aside: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -33,22 +34,31 @@ class InFlight:
         """The partitions that have a batch on its way."""
         return {partition for partitions in self._batches.values() for partition in partitions}
 
-    def start(self, applying: Coroutine[None, None, None], partitions: Collection[int]) -> None:
-        """Send a batch off."""
-        self._batches[asyncio.create_task(applying)] = partitions
+    @property
+    def in_turn(self) -> int:
+        """How many are on their way for which others wait."""
+        return len(self._batches) - len(self._aside)
+
+    def start(self, applying: Coroutine[None, None, None], partitions: Collection[int], *, aside: bool = False) -> None:
+        """Send a batch off. `aside`: it may take long, and no other one waits for it."""
+        task = asyncio.create_task(applying)
+        self._batches[task] = partitions
+        if aside:
+            self._aside.add(task)
 
     async def room(self) -> None:
         """Wait until another batch may be sent off; raises what one has failed with."""
         self._settle()
-        while len(self._batches) >= self._most:
+        while self.in_turn >= self._most:
             await self.one_ended()
 
-    async def one_ended(self) -> None:
-        """Wait until one has arrived; raises what it has failed with."""
-        await asyncio.wait(self._batches, return_when=asyncio.FIRST_COMPLETED)
+    async def one_ended(self, seconds: float | None = None) -> None:
+        """Wait until one has arrived, or for so long; raises what it has failed with."""
+        await asyncio.wait(self._batches, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         self._settle()
 
     def _settle(self) -> None:
         for task in [task for task in self._batches if task.done()]:
             del self._batches[task]
+            self._aside.discard(task)
             task.result()

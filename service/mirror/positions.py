@@ -7,7 +7,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
 from service.errors import MediamirrorError
-from service.mirror.store import Advance, Store
+from service.mirror.store import Advance, Position, Store
 
 
 class RecordsLostError(MediamirrorError):
@@ -31,7 +31,7 @@ class ForeignOffsetError(MediamirrorError):
 
 
 class Positions(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
-    """The next offset to apply of each partition that is ours, and the consumer kept in step with it.
+    """Where each partition that is ours is to be read on, and the consumer kept in step with it.
 
     `joined` is set once the group has given us our share of the partitions, which may be none.
     """
@@ -42,7 +42,7 @@ class Positions(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         self._topic = topic
         self._cluster = cluster
         self._error: Exception | None = None
-        self.next: dict[int, int] = {}
+        self.next: dict[int, Position] = {}
         self._joined = joined
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
@@ -62,7 +62,11 @@ class Positions(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         """Note what has been applied of partitions that are still where the batch began: others were revoked meanwhile."""
         for advance in advances:
             if self.next.get(advance.partition) == advance.expected:
-                self.next[advance.partition] = advance.next_offset
+                self.next[advance.partition] = advance.next
+
+    def hold(self, advances: Iterable[Advance]) -> bool:
+        """Tell whether these partitions are still ours, and stand where these have brought them."""
+        return all(self.next.get(advance.partition) == advance.next for advance in advances)
 
     def check(self) -> None:
         """Raise what went wrong when partitions were assigned."""
@@ -73,14 +77,15 @@ class Positions(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         """Seek to what PostgreSQL says has been applied; raises when Kafka no longer has the records that come next."""
         if not partitions:
             return
-        applied = await self._store.offsets()
+        applied = await self._store.positions()
         earliest: Mapping[TopicPartition, int] = await self._consumer.beginning_offsets(partitions)
         latest: Mapping[TopicPartition, int] = await self._consumer.end_offsets(partitions)
         for partition in partitions:
             number = partition.partition
             if number not in applied:
                 await self._store.begin_offset(number, self._cluster)
-            cluster, expected = applied.get(number, (self._cluster, 0))
+            cluster, position = applied.get(number, (self._cluster, Position(0)))
+            expected = position.offset
             fields: dict[str, Any] = {
                 "topic": self._topic, "partition": number, "expected": expected, "stored": cluster, "cluster": self._cluster,
                 "earliest": earliest[partition], "latest": latest[partition],
@@ -92,4 +97,4 @@ class Positions(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             if expected > latest[partition]:
                 raise OffsetBeyondEndError(**fields)
             self._consumer.seek(partition, expected)
-            self.next[number] = expected
+            self.next[number] = position

@@ -1,8 +1,11 @@
 """The mirror's one transaction: rows, sync log and offsets together, or nothing."""
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
+from types import MappingProxyType
+from typing import NamedTuple
 
 import structlog
 
@@ -13,7 +16,7 @@ from schemas.event import MediaEvent
 from schemas.folder import FolderAct, FolderEvent
 from service.database import Connection, Pool
 from service.mirror.book import Purged
-from service.mirror.entry import Entry, LogLine, Outcome
+from service.mirror.entry import Entry, LogLine, Outcome, is_large
 from service.mirror.fold import Folded, Wanted, fold, wanted
 from service.sql import query
 
@@ -28,13 +31,26 @@ class _ConflictError(Exception):
     """Another mirror created a row of this batch after we had looked."""
 
 
+class Position(NamedTuple):
+    """Where a partition is to be read on: a record, and how many of its statements have been applied."""
+
+    offset: int
+    place: int = 0
+
+
+def after(entry: Entry) -> Position:
+    """Give the position behind an entry."""
+    offset = entry.record.offset
+    return Position(offset + 1) if entry.ends else Position(offset, entry.place + len(entry.statements))
+
+
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """How a batch moves one partition: from the offset it expects to find to the next one to read."""
+    """How a batch moves one partition: from where it expects to find it to where it is to be read on."""
 
     partition: int
-    expected: int
-    next_offset: int
+    expected: Position
+    next: Position
 
 
 class Store:
@@ -68,9 +84,9 @@ class Store:
         async with self._pool.acquire() as connection, connection.transaction():
             events = await _lock_folders(connection, need)
             rows = [row for cloud in need for row in await _lock(connection, cloud, need[cloud], events[cloud])]
-            folded = fold(entries, rows, events, silently=self._rows_only)
+            folded = await _folded(entries, rows, events, silently=self._rows_only)
             if not self._rows_only and (purged := await take_purged(connection, folded.born)):
-                folded = fold(entries, rows, events, purged)
+                folded = await _folded(entries, rows, events, purged)
             await _write(connection, folded)
             await _write_folders(connection, folded, events)
             if not self._rows_only:
@@ -82,8 +98,10 @@ class Store:
                 query("mirror", "advance_offsets"),
                 self.topic,
                 [advance.partition for advance in advances],
-                [advance.expected for advance in advances],
-                [advance.next_offset for advance in advances],
+                [advance.expected.offset for advance in advances],
+                [advance.expected.place for advance in advances],
+                [advance.next.offset for advance in advances],
+                [advance.next.place for advance in advances],
             )
             if moved != len(advances):
                 raise FencedError
@@ -93,10 +111,10 @@ class Store:
         """Make the day partitions that the sync log needs next."""
         await self._pool.execute(query("mirror", "prepare_log"))
 
-    async def offsets(self) -> Mapping[int, tuple[str, int]]:
-        """Give what has been applied: partition -> (cluster id, next offset)."""
+    async def positions(self) -> Mapping[int, tuple[str, Position]]:
+        """Give what has been applied: partition -> (cluster id, where to read on)."""
         rows = await self._pool.fetch(query("mirror", "offsets"), self.topic)
-        return {row["kafka_partition"]: (row["kafka_cluster"], row["next_offset"]) for row in rows}
+        return {row["kafka_partition"]: (row["kafka_cluster"], Position(row["next_offset"], row["next_place"])) for row in rows}
 
     async def begin_offset(self, partition: int, cluster: str) -> None:
         """Note that a partition is read for the first time, from its beginning."""
@@ -105,6 +123,20 @@ class Store:
     async def set_offset(self, partition: int, cluster: str, offset: int) -> None:
         """Read a partition from `offset`, whatever was read before."""
         await self._pool.execute(query("mirror", "set_offset"), self.topic, partition, cluster, offset)
+
+
+async def _folded(
+    entries: Sequence[Entry],
+    rows: Sequence[Asset],
+    events: Mapping[str, Sequence[FolderEvent]],
+    purged: Mapping[AssetKey, Purged] = MappingProxyType({}),
+    *,
+    silently: bool = False,
+) -> Folded:
+    """Fold a batch; a piece of a large record in a thread, since one asset alone may be said very much of."""
+    if len(entries) == 1 and is_large(entries[0].record):
+        return await asyncio.to_thread(fold, entries, rows, events, purged, silently=silently)
+    return fold(entries, rows, events, purged, silently=silently)
 
 
 async def _lock_folders(connection: Connection, clouds: Mapping[str, Wanted]) -> dict[str, list[FolderEvent]]:

@@ -16,7 +16,7 @@ from service.kafka import require_kafka
 from service.mirror.entry import LogLine
 from service.options import DATA_DIR, DataDir, Json, command_settings
 from service.printing import print_json, print_rows
-from service.replay.history import FIELDS, Moment, state_at
+from service.replay.history import FIELDS, Moment, read_failures, state_at
 from service.replay.history import history as read_history
 from service.replay.meter import metered
 from service.replay.replay import Replay, Selection
@@ -130,8 +130,9 @@ async def _history(settings: Settings, asset: str, cloud: str | None, at: dateti
         with reachable():
             await require_schema(pool)
         subject = await find_subject(pool, asset, cloud)
+        failures = await read_failures(settings, pool, subject)
     with metered("reading the log", quiet=as_json) as meter:
-        moments = await read_history(settings, subject, progress=meter.advance, expect=meter.expect)
+        moments = await read_history(settings, subject, failures, progress=meter.advance, expect=meter.expect)
     if at is None:
         _print_moments(moments, as_json=as_json)
     else:
@@ -142,7 +143,7 @@ def _print_moments(moments: Sequence[Moment], *, as_json: bool) -> None:
     rows = []
     for moment in moments:
         occasion, record = moment.told.occasion, moment.told.entry.record
-        changed = {name: {"from": old, "to": new} for name, (old, new) in moment.changed.items()}
+        changed = {name: {"from": _printable(old), "to": _printable(new)} for name, (old, new) in moment.changed.items()}
         rows.append(
             {
                 "event_time": occasion.event_time,
@@ -150,6 +151,7 @@ def _print_moments(moments: Sequence[Moment], *, as_json: bool) -> None:
                 "triggered_by": occasion.triggered_by,
                 "changed": changed if as_json else "\n".join(_in_words(moment)),
                 "reason": moment.reason,
+                "failed": moment.has_failed,
                 "topic": record.topic,
                 "partition": record.partition,
                 "offset": record.offset,
@@ -160,13 +162,15 @@ def _print_moments(moments: Sequence[Moment], *, as_json: bool) -> None:
 
 
 def _in_words(moment: Moment) -> list[str]:
+    if moment.has_failed:
+        return [f"(failed: {moment.reason})"]
     asked = [f"(asks the account: {moment.reason})"] if moment.reason else []
     words = [f"{name}: {_short(old)} → {_short(new)}" for name, (old, new) in moment.changed.items()]
     return [*words, *asked] or ["-"]
 
 
 def _print_state(asset: Asset, *, as_json: bool) -> None:
-    state = {name: getattr(asset, name) for name in ("cloud", "asset_id", *FIELDS)}
+    state = {name: _printable(getattr(asset, name)) for name in ("cloud", "asset_id", *FIELDS)}
     if as_json:
         print_json(state)
     else:
@@ -184,4 +188,13 @@ def _text(value: object) -> str:
         return value.isoformat(sep=" ").removesuffix("+00:00")
     if value is None or value in ([], {}, ""):
         return "-"
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    return value if isinstance(value, str) else orjson.dumps(_printable(value)).decode()
+
+
+def _printable(value: object) -> object:
+    """Give a value as it is, or in words if JSON can't be made of it: what the mirror could not store, the log still has."""
+    try:
+        orjson.dumps(value)
+    except TypeError as error:
+        return f"(can't be shown: {error})"
+    return value

@@ -64,6 +64,8 @@ def _verdict_in_words(verdict: Verdict) -> str:
     words += f"{verdict.found:,} differences" if verdict.found else "the mirror equals the log"
     if verdict.in_flight:
         words += f"; {verdict.in_flight:,} notifications are still in flight, and were left out"
+    if verdict.failed:
+        words += f"; {verdict.failed:,} can't be processed, and were left out: `mediamirror dlq list`"
     if verdict.deleted:
         words += f"; {verdict.deleted:,} rows were deleted by SQL, and were left out"
     for partition, offset in sorted(verdict.begins.items()):
@@ -72,10 +74,13 @@ def _verdict_in_words(verdict: Verdict) -> str:
 
 
 def _rebuilt_in_words(rebuilt: Rebuilt) -> str:
-    return (
+    words = (
         f"{rebuilt.read:,} notifications read: {rebuilt.changed:,} rows put right, {rebuilt.restored:,} restored,"
         f" {rebuilt.removed:,} removed, {rebuilt.folders:,} folders, {rebuilt.events:,} events"
     )
+    if rebuilt.failed:
+        words += f"; {rebuilt.failed:,} can't be processed, and were left out: `mediamirror dlq list`"
+    return words
 
 
 class _Report:

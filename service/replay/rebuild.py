@@ -10,7 +10,7 @@ from service.database import Connection, Pool
 from service.mirror.store import take_purged, write_events, write_rows
 from service.replay.compare import Difference, deleted_by_sql, differences
 from service.replay.published import Published, read_published
-from service.replay.scratch import Progress, applied_offsets, scratch
+from service.replay.scratch import Progress, applied_positions, records_between, scratch
 from service.settings import Settings
 from service.sql import FOLDER, query
 
@@ -27,6 +27,7 @@ class Rebuilt:
     removed: int = 0  # rows that the log knows nothing of
     folders: int = 0
     events: int = 0
+    failed: int = 0  # notifications that can't be processed: dead letters of the mirror
 
 
 async def rebuild(
@@ -45,14 +46,15 @@ async def rebuild(
 
     async with scratch(settings, live) as other:
         async with live.acquire() as ours:
-            applied = await applied_offsets(ours, other)
-        expect(sum(applied.values()) - sum(other.offsets.values()))
+            applied = await applied_positions(ours, other)
+        expect(records_between(other.positions, applied))
         await other.fold(applied, count)
         async with live.acquire() as ours, ours.transaction():
             await ours.execute(query("mirror", "lock_mirrors"))
             await ours.execute(query("scratch", "restore_tables").format(name=other.name))
             await ours.execute((FOLDER / "views.sql").read_text())
-            await other.fold(await applied_offsets(ours, other), count)
+            await other.fold(await applied_positions(ours, other), count)
+            rebuilt.failed = other.failed
             async with other.pool.acquire() as theirs, theirs.transaction():
                 repair = _Repair(settings, ours, theirs, rebuilt)
                 async for chunk in _chunks(differences(ours, theirs, await deleted_by_sql(ours))):

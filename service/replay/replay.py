@@ -9,10 +9,10 @@ from typing import cast
 import structlog
 
 from service.database import Connection, Pool
-from service.mirror.entry import Entry, LogLine, Outcome, Record, understand
-from service.mirror.patience import patiently
-from service.mirror.store import Store
-from service.replay.batches import each_batch
+from service.mirror.applier import Applier
+from service.mirror.entry import Entry, LogLine, Outcome, Record
+from service.mirror.store import Advance, Store
+from service.replay.batches import each_batch, runs_of
 from service.replay.subject import Subject
 from service.settings import Settings
 from service.topic import Ranges
@@ -28,19 +28,15 @@ class Selection:
         self._subjects = subjects
         self._needles = [needle for subject in subjects or () for needle in subject.needles()]
 
-    def choose(self, records: Sequence[Record]) -> list[Entry]:
-        """Give those meant, with those of their statements that are."""
-        chosen = (self._narrow(understand(record)) for record in records if self._may_be_meant(record))
-        return [entry for entry in chosen if entry is not None]
-
-    def _may_be_meant(self, record: Record) -> bool:
+    def may_be_meant(self, record: Record) -> bool:
         """Tell without reading the body."""
         if self._cloud is not None and self._cloud not in record.headers:
             return False
         value = record.value or b""
         return self._subjects is None or any(needle in value for needle in self._needles)
 
-    def _narrow(self, entry: Entry) -> Entry | None:
+    def narrow(self, entry: Entry) -> Entry | None:
+        """Give an entry with those of its statements that are meant, None if there are none."""
         # of one that failed, nobody can tell whom it is about
         if self._subjects is None or entry.failure is not None:
             return entry
@@ -80,7 +76,8 @@ class Replay:
         self._topic = settings.notifications_topic
         self._pool = pool
         # as much of a pool as applying takes
-        self._store = Store(cast("Pool", _TakenBack(pool)) if rehearsing else pool, self._topic)
+        store = Store(cast("Pool", _TakenBack(pool)) if rehearsing else pool, self._topic)
+        self._applier = Applier(store, choose=selection.narrow, log_unchanged=False)
         self._selection = selection
         self._tell = tell
         self._started = time.perf_counter()
@@ -106,35 +103,25 @@ class Replay:
         self.summary.complete = True
 
     async def _replay(self, records: Sequence[Record]) -> None:
-        chosen = self._selection.choose(records)
-        entries = [entry for entry in chosen if entry.failure is None]
-        applied, failed = await self._apply(entries) if entries else (0, 0)
+        meant: set[tuple[int, int]] = set()
+        changed: set[tuple[int, int]] = set()
+        failed: set[tuple[int, int]] = set()
+
+        def applied(entries: Sequence[Entry], _advances: Sequence[Advance], lines: Sequence[LogLine]) -> None:
+            for entry in entries:
+                (meant if entry.failure is None else failed).add((entry.record.partition, entry.record.offset))
+            for line in lines:
+                if line.outcome is Outcome.APPLIED:
+                    changed.add((line.kafka_partition, line.kafka_offset))
+                    self._tell(line)
+
+        await self._applier.apply(runs_of([record for record in records if self._selection.may_be_meant(record)]), applied)
+        # of a large record, some may have been applied before it failed
         self.summary.read += len(records)
-        self.summary.skipped += len(records) - len(chosen)
-        self.summary.failed += len(chosen) - len(entries) + failed
-        self.summary.applied += applied
-        self.summary.unchanged += len(entries) - applied - failed
-
-    async def _apply(self, entries: Sequence[Entry]) -> tuple[int, int]:
-        """Apply a batch; gives how many have changed something, and how many failed. A record that makes it fail fails alone."""
-        try:
-            return await self._apply_patiently(entries), 0
-        except Exception as error:  # noqa: BLE001  # no outage: it lies with a record
-            if len(entries) == 1:
-                record = entries[0].record
-                log.error("notification failed", partition=record.partition, offset=record.offset, reason=repr(error))
-                return 0, 1
-        counts = [await self._apply([entry]) for entry in entries]
-        return sum(applied for applied, _ in counts), sum(failed for _, failed in counts)
-
-    async def _apply_patiently(self, entries: Sequence[Entry]) -> int:
-        async for attempt in patiently():
-            with attempt:
-                lines = await self._store.apply(entries, log_unchanged=False)
-        changes = [line for line in lines if line.outcome is Outcome.APPLIED]
-        for line in changes:
-            self._tell(line)
-        return len({(line.kafka_partition, line.kafka_offset) for line in changes})
+        self.summary.skipped += len(records) - len(meant | failed)
+        self.summary.failed += len(failed)
+        self.summary.applied += len(changed - failed)
+        self.summary.unchanged += len(meant - changed - failed)
 
 
 class _TakenBack:

@@ -7,7 +7,7 @@ from service.database import Pool
 from service.errors import MediamirrorError
 from service.kafka import partition_bounds
 from service.replay.compare import Difference, deleted_by_sql, differences
-from service.replay.scratch import Progress, applied_offsets, scratch
+from service.replay.scratch import Progress, applied_positions, records_between, scratch
 from service.settings import Settings
 from service.sql import query
 
@@ -23,6 +23,7 @@ class Verdict:
     read: int = 0  # notifications
     in_flight: int = 0  # on the log, but not applied yet: no difference
     begins: dict[int, int] = field(default_factory=dict)  # partitions whose first records retention has removed
+    failed: int = 0  # notifications that can't be processed: dead letters of the mirror, and no difference
     deleted: int = 0  # rows deleted by SQL: no difference
     found: int = 0
 
@@ -44,15 +45,16 @@ async def verify(
     async with scratch(settings, live) as other:
         verdict.begins = {partition: offset for partition, offset in other.begins.items() if offset > 0}
         async with live.acquire() as ours:
-            applied = await applied_offsets(ours, other)
-        expect(sum(applied.values()) - sum(other.offsets.values()))
+            applied = await applied_positions(ours, other)
+        expect(records_between(other.positions, applied))
         await other.fold(applied, count)
         async with live.acquire() as ours, ours.transaction(isolation="repeatable_read", readonly=True):
             # the first statement fixes the moment
-            at = await applied_offsets(ours, other)
+            at = await applied_positions(ours, other)
             if await ours.fetchval(query("scratch", "is_lost")):
                 raise LostTablesError(table="media_assets")
             await other.fold(at, count)
+            verdict.failed = other.failed
             async with other.pool.acquire() as theirs, theirs.transaction():
                 deleted = await deleted_by_sql(ours)
                 verdict.deleted = len(deleted)
@@ -60,5 +62,5 @@ async def verify(
                     verdict.found += 1
                     tell(difference)
     bounds = await partition_bounds(settings, settings.notifications_topic)
-    verdict.in_flight = sum(latest for _, latest in bounds.values()) - sum(at.values())
+    verdict.in_flight = sum(latest for _, latest in bounds.values()) - sum(position.offset for position in at.values())
     return verdict

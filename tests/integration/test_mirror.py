@@ -20,7 +20,7 @@ from service.mirror.consumer import Mirror
 from service.mirror.entry import Entry, understand
 from service.mirror.gap import BadGapError, Gap, NoSuchOffsetError, accept
 from service.mirror.positions import ForeignOffsetError, OffsetBeyondEndError, RecordsLostError
-from service.mirror.store import Advance, FencedError, Store
+from service.mirror.store import Advance, FencedError, Position, Store
 from service.settings import Settings
 from service.telemetry import Metrics
 from tests.bodies import ASSET, envelope, upload
@@ -79,7 +79,7 @@ async def test_a_record_that_postgresql_refuses_fails_alone(
             entry.statements[0].wholes["content"]["bytes"] = 2**63  # type: ignore[union-attr, index]  # past the reader's bounds
         return entry
 
-    monkeypatch.setattr("service.mirror.consumer.understand", spoiled)
+    monkeypatch.setattr("service.mirror.applier.understand", spoiled)
     await produce(settings, *(signed(upload(letter * 32, at=1)) for letter in "abc"))
     async with mirrored_with(settings, pool) as mirrored:
         mirrored.accepted = 3
@@ -96,9 +96,9 @@ async def test_a_batch_is_fenced_by_its_offsets(settings: Settings, pool: Pool) 
     await store.prepare_log()
     await store.begin_offset(0, "cluster")
     batch = [understand(record(topic, 0, upload(at=1)))]
-    assert len(await store.apply(batch, [Advance(0, 0, 1)])) == 1
+    assert len(await store.apply(batch, [Advance(0, Position(0), Position(1))])) == 1
     with pytest.raises(FencedError):
-        await store.apply([understand(record(topic, 0, upload("b" * 32, at=1)))], [Advance(0, 0, 1)])
+        await store.apply([understand(record(topic, 0, upload("b" * 32, at=1)))], [Advance(0, Position(0), Position(1))])
     assert await pool.fetchval("SELECT count(*) FROM media_assets") == 1
     assert await pool.fetchval("SELECT count(*) FROM media_sync_log") == 1
 
@@ -112,7 +112,9 @@ async def test_two_mirrors_that_create_one_row_at_once_lose_nothing(settings: Se
     transaction = blocker.transaction()
     await transaction.start()
     await blocker.execute("INSERT INTO media_assets (cloud, asset_id, clocks, revision) VALUES ('acme', $1, '{}', 1)", ASSET)
-    applying = asyncio.create_task(store.apply([understand(record(topic, 0, upload(at=1)))], [Advance(0, 0, 1)]))
+    applying = asyncio.create_task(
+        store.apply([understand(record(topic, 0, upload(at=1)))], [Advance(0, Position(0), Position(1))])
+    )
 
     async def waits() -> bool:
         return bool(await pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))

@@ -61,7 +61,9 @@ def test_a_name_means_whoever_had_it_then() -> None:
         tagged(6, "x", "ours"),
     ]
     ours = Subject(CLOUD, ASSET, frozenset({X, Y}))
-    assert ours.is_rivalled(CLOUD, told(bodies[0])[0].statement)
+    first = told(bodies[0])[0].statement
+    assert first is not None
+    assert ours.is_rivalled(CLOUD, first)
     history = moments(ours, told(*bodies))
     assert [moment.told.type for moment in history] == ["upload", "rename", "resource_tags_changed"]
     assert history[-1].changed == {"tags": ([], ["ours"])}

@@ -126,14 +126,16 @@ SELECT media_sync_log_prepare(2)
 -- name: advance_offsets
 -- Fenced: moves a partition only from where this batch began. Returns how many moved.
 WITH moved AS (
-    UPDATE media_offsets AS o SET next_offset = batch.next_offset, updated_at = now()
-    FROM unnest($2::integer[], $3::bigint[], $4::bigint[]) AS batch (kafka_partition, expected, next_offset)
-    WHERE o.kafka_topic = $1 AND o.kafka_partition = batch.kafka_partition AND o.next_offset = batch.expected
+    UPDATE media_offsets AS o SET next_offset = batch.next_offset, next_place = batch.next_place, updated_at = now()
+    FROM unnest($2::integer[], $3::bigint[], $4::integer[], $5::bigint[], $6::integer[])
+        AS batch (kafka_partition, expected_offset, expected_place, next_offset, next_place)
+    WHERE o.kafka_topic = $1 AND o.kafka_partition = batch.kafka_partition
+        AND o.next_offset = batch.expected_offset AND o.next_place = batch.expected_place
     RETURNING 1)
 SELECT count(*) FROM moved
 
 -- name: offsets
-SELECT kafka_partition, kafka_cluster, next_offset FROM media_offsets WHERE kafka_topic = $1
+SELECT kafka_partition, kafka_cluster, next_offset, next_place FROM media_offsets WHERE kafka_topic = $1
 
 -- name: begin_offset
 -- A partition read for the first time.
@@ -144,4 +146,4 @@ ON CONFLICT DO NOTHING
 -- An operator's word: read this partition from here, whatever was read before.
 INSERT INTO media_offsets (kafka_topic, kafka_partition, kafka_cluster, next_offset) VALUES ($1, $2, $3, $4)
 ON CONFLICT (kafka_topic, kafka_partition)
-DO UPDATE SET kafka_cluster = excluded.kafka_cluster, next_offset = excluded.next_offset, updated_at = now()
+DO UPDATE SET kafka_cluster = excluded.kafka_cluster, next_offset = excluded.next_offset, next_place = 0, updated_at = now()

@@ -53,3 +53,7 @@ INSERT INTO media_folder_events SELECT * FROM "{name}".media_folder_events
 -- The last revisions that are in the outbox, on their way to Kafka.
 SELECT DISTINCT ON (cloud, subject) cloud, subject, revision, state FROM media_outbox
 WHERE revision IS NOT NULL ORDER BY cloud, subject, revision DESC
+
+-- name: failed
+-- Records that the mirror could not process, as far as the sync log reaches back. An index of their own holds them; there are few.
+SELECT DISTINCT kafka_partition, kafka_offset FROM media_sync_log WHERE outcome = 'failed' AND kafka_topic = $1
