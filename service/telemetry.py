@@ -1,6 +1,5 @@
 """Logs (structlog) and metrics (Prometheus), and where both are decided."""
 
-import io
 import logging
 import math
 import sys
@@ -10,7 +9,7 @@ from typing import Any, Literal, TextIO
 import structlog
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
-from service.terminal import Unfailing, dump_json, printable
+from service.terminal import Unfailing, dump_json, printable, printable_traceback
 
 _LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _NO_TEXT = frozenset({"exc_info", "stack_info", "_record", "_from_structlog"})  # the renderer's own
@@ -70,9 +69,7 @@ def _for_a_person() -> structlog.dev.ConsoleRenderer:
 
 
 def _traceback(out: TextIO, trace: structlog.typing.ExcInfo) -> None:
-    plain = io.StringIO()
-    structlog.dev.plain_traceback(plain, trace)
-    out.write("\n".join(map(printable, plain.getvalue().split("\n"))))
+    out.write(f"\n{printable_traceback(trace[1])}")
 
 
 def _printable(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

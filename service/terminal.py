@@ -52,6 +52,11 @@ def dump_json(value: object, default: Callable[[Any], object] | None = None) -> 
         return printable_json(orjson.dumps(_without_surrogates(value), default))
 
 
+def printable_traceback(error: BaseException) -> str:
+    """Give a traceback in which what an error says is on one line, so that it can't pass for another."""
+    return "".join(map(_harmless_part, traceback.format_exception(error)))
+
+
 def say(*lines: str) -> None:
     """Print lines of text on standard output."""
     sys.stdout.write("".join(f"{printable(line)}\n" for line in lines))
@@ -143,6 +148,13 @@ def _without_surrogates(value: object) -> object:
     return value
 
 
-def _excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    for line in "".join(traceback.format_exception(kind, error, trace)).splitlines():
-        complain(line)
+def _harmless_part(part: str) -> str:
+    if part.lstrip(" |").startswith("File "):  # a frame, and its line of our own code
+        return "\n".join(map(printable, part.split("\n")))
+    said = part.strip("\n")
+    before, _, after = part.partition(said)
+    return f"{before}{printable(said)}{after}"
+
+
+def _excepthook(_kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
+    sys.stderr.write(printable_traceback(error))

@@ -7,7 +7,8 @@ import typer
 from rich.text import Text
 
 from service import supervisor
-from service.doctor.doctor import Doctor, Finding, Level
+from service.doctor.doctor import Doctor
+from service.doctor.finding import Finding, Level
 from service.options import DATA_DIR, DataDir, Json, command_settings
 from service.printing import print_json
 from service.running import gateway_of
