@@ -6,18 +6,31 @@
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.event import EventType
+from schemas.event import PUBLIC_FIELDS, EventType
+from schemas.reduction import KEPT, OMITTED
 
 FOLDER = Path(__file__).parent / "contracts"
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
+# Fields that a state which is too large for Kafka may lack.
+_REDUCIBLE = [name for name in PUBLIC_FIELDS if name not in KEPT]
+
+
+def _whole_or_reduced(schema: dict[str, Any]) -> None:
+    """Require every field of a state unless it says which ones were left out."""
+    schema["required"] = [name for name in schema["required"] if name in KEPT]
+    schema["anyOf"] = [{"required": _REDUCIBLE}, {"required": [OMITTED]}]
+
+
 class AssetState(BaseModel):
     """An asset of a Cloudinary account, as the mirror knows it."""
+
+    model_config = ConfigDict(json_schema_extra=_whole_or_reduced)
 
     cloud: str = Field(description="The Cloudinary account (product environment).")
     asset_id: str = Field(description="Cloudinary's 32 hex digits; resource_type/type/public_id while only the name is known.")
@@ -46,6 +59,12 @@ class AssetState(BaseModel):
     derived: dict[str, Any] = Field(description="Derived versions, by transformation.")
     deleted_at: datetime | None = Field(description="When it was deleted; null: it is alive.")
     revision: int = Field(ge=1, description="How many changes there have been; no number is left out.")
+    omitted: list[str] = Field(
+        min_length=1,
+        default_factory=list,
+        description="Only of a state that would be larger than Kafka takes: the fields that were left out of it, the largest."
+        " What you know of them may be out of date; ask the mirror's database for them.",
+    )
 
 
 class FieldChange(BaseModel):
@@ -55,6 +74,7 @@ class FieldChange(BaseModel):
 
     from_: Any = Field(alias="from")
     to: Any
+    omitted: Literal[True] = Field(True, description="Only where both were too large: they are null here, whatever they are.")
 
 
 class CauseOf(BaseModel):
@@ -73,6 +93,12 @@ class AssetEventData(BaseModel):
     asset: AssetState | None = Field(description="The asset after the change; null when its row is gone (purged).")
     changed: dict[str, FieldChange]
     cause: CauseOf
+    omitted: list[str] = Field(
+        min_length=1,
+        default_factory=list,
+        description="Only of an event that would be larger than Kafka takes: the fields that were left out, of the asset, of what"
+        " has changed, or of the cause. Those left out of the asset are named in its own `omitted`, too.",
+    )
 
 
 class FolderPath(BaseModel):
@@ -87,6 +113,9 @@ class FolderEventData(BaseModel):
 
     folder: FolderPath
     cause: CauseOf
+    omitted: list[str] = Field(
+        min_length=1, default_factory=list, description="Only of an event too large for Kafka: what was left out of the cause."
+    )
 
 
 def json_schema(model: type[BaseModel]) -> dict[str, Any]:
@@ -104,7 +133,8 @@ def async_api() -> dict[str, Any]:
             "title": "mediamirror",
             "version": "1.0.0",
             "description": "Every change to the assets of a Cloudinary account, and their current state. At least once: an event"
-            " may come again, with the same ce_id. Events of one asset come in the order of their ce_revision.",
+            " may come again, with the same ce_id. Events of one asset come in the order of their ce_revision. One that would be"
+            " larger than Kafka takes comes without its largest fields, and names them in `omitted`; its ce_revision counts.",
         },
         "defaultContentType": "application/json",
         "channels": {
@@ -118,7 +148,8 @@ def async_api() -> dict[str, Any]:
             },
             "assets": {
                 "address": "media.assets",
-                "description": "Compacted: the current state of each asset. Read from the beginning, a copy of the mirror.",
+                "description": "Compacted: the current state of each asset. Read from the beginning, a copy of the mirror, but"
+                " for the fields that a state names in `omitted`.",
                 "messages": {
                     "assetState": {
                         "name": "assetState",

@@ -11,11 +11,14 @@ import orjson
 
 from schemas.asset import COLUMNS, ELEMENTS, Asset, Group
 from schemas.folder import FolderAct, FolderEvent
+from schemas.reduction import OMITTED, reduce_about, reduce_state
 
 SPEC_VERSION = "1.0"
 
-# Kafka takes a little more. Only an asset with many megabytes of details comes near.
+# Kafka takes a little more, as we make its topics. Only an asset with many megabytes of details comes near.
 _MOST_BYTES = 10 * 1024**2
+# Of that, what a state may take whatever is told beside it, so that the same asset always has the same state.
+_MOST_STATE_BYTES = _MOST_BYTES - 64 * 1024
 
 
 class EventType(StrEnum):
@@ -31,6 +34,9 @@ class EventType(StrEnum):
     FOLDER_DELETED = "media.folder.deleted"
     FOLDER_MOVED = "media.folder.moved"
 
+
+# In the outbox alone, never sent: an event that was dropped, whose state still has to reach `media.assets`.
+STATE_ONLY = "media.asset.state"
 
 _FOLDER_TYPES = {
     FolderAct.CREATED: EventType.FOLDER_CREATED,
@@ -68,6 +74,7 @@ class MediaEvent(NamedTuple):
     revision: int | None  # of an asset: 1, 2, 3… without a gap
     state: bytes | None  # the asset after the change, as JSON; None when it is purged, and of folders
     about: bytes  # the members of the data beside the state, as a JSON object
+    sound: bool = True  # that both are JSON, which who reads them need not look at again
 
 
 def asset_event(before: Asset | None, after: Asset, changed: tuple[Group, ...], moment: datetime, cause: Cause) -> MediaEvent:
@@ -80,10 +87,11 @@ def asset_event(before: Asset | None, after: Asset, changed: tuple[Group, ...], 
     else:
         then = _public(before)
         told = {column: {"from": old, "to": now[column]} for column in columns if (old := then[column]) != now[column]}
-    state, about = orjson.dumps(now), _about("changed", told, cause)
-    if len(state) + len(about) > _MOST_BYTES:
+    state, about = _state(now), _about("changed", told, cause)
+    if len(state) + len(about) > _MOST_STATE_BYTES:
         # what it is now matters more than what it was
-        about = _about("changed", {name: {"from": None, "to": None} for name in told}, cause)
+        omitted = orjson.loads(state).get(OMITTED, ())
+        about = orjson.dumps(reduce_about(orjson.loads(about), _MOST_BYTES - len(state), omitted))
     cloud, asset_id, revision = after.cloud, after.asset_id, after.revision
     # by position, which is twice as fast as by name
     return MediaEvent(
@@ -128,8 +136,13 @@ def folder_event(cloud: str, event: FolderEvent, moment: datetime, cause: Cause)
 
 
 def state_of(asset: Asset) -> bytes:
-    """Give an asset as subscribers see it, as JSON."""
-    return orjson.dumps(_public(asset))
+    """Give an asset as subscribers see it, as JSON; without its largest fields if they are too large."""
+    return _state(_public(asset))
+
+
+def _state(public: Mapping[str, object]) -> bytes:
+    state = orjson.dumps(public)
+    return state if len(state) <= _MOST_STATE_BYTES else orjson.dumps(reduce_state(public, _MOST_STATE_BYTES))
 
 
 @cache  # few sets of groups change together

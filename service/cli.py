@@ -5,13 +5,14 @@ import importlib.metadata
 import os
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
+from typer.core import TyperGroup
 
 from service import supervisor
 from service.database import connect, migrate, reachable, require_schema
@@ -19,6 +20,7 @@ from service.dlq import command as dlq
 from service.doctor import command as doctor
 from service.errors import MediamirrorError
 from service.events import command as media_events
+from service.events import outbox_command
 from service.events.app import run_relay
 from service.follow import Filters, Follower
 from service.gateway.app import run_gateway
@@ -27,7 +29,7 @@ from service.mirror.entry import Outcome
 from service.mirror.gap import Gap
 from service.options import DATA_DIR, DataDir, Json, Limit, command_settings
 from service.poller import command as poller
-from service.printing import console, print_answers, print_log_line, print_rows, print_settings, print_site
+from service.printing import print_answers, print_log_line, print_rows, print_settings, print_site
 from service.reconcile import command as reconciliation
 from service.reconcile import drift_command
 from service.replay import command as log_again
@@ -38,12 +40,40 @@ from service.sender import send as send_webhooks
 from service.settings import Settings, load_settings
 from service.sql import query
 from service.telemetry import Metrics, configure_logging
+from service.terminal import console, heard_or_not, nobody_listens, prepare, printable, say
 from service.up import run_site
 from service.watch import Watch
 from service.writeback import op_command, ops_command
 from service.writeback.app import run_writeback
 
+
+class _Verbs(TyperGroup):
+    """Commands whose complaints about how they are called are harmless to a terminal, whatever they are called with."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # as typer's own
+        """Read the command line."""
+        with _harmless():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  # as typer's own
+        """Run the command."""
+        with _harmless():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _harmless() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if hasattr(error, "format_message"):
+            said = printable(error.format_message())
+            error.format_message = lambda: said
+        raise
+
+
 app = typer.Typer(
+    cls=_Verbs,
     help="Cloudinary, mirrored: every asset a row in your PostgreSQL, every change an event on your Kafka.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -67,6 +97,7 @@ VERSION = importlib.metadata.version("mediamirror")
 
 def main() -> None:
     """Run the command line."""
+    prepare()
     try:
         app()
     except MediamirrorError as error:
@@ -94,8 +125,13 @@ def up(
 
 
 async def _up(settings: Settings, data_dir: Path, ready_file: Path | None, gaps: list[Gap], *, demo: bool) -> None:
-    async with run_site(settings, data_dir, demo=demo, ready_file=ready_file, gaps=gaps, progress=_say) as site:
-        print_site(site, data_dir, VERSION)
+    def progress(line: str) -> None:
+        with heard_or_not():
+            say(line)
+
+    async with run_site(settings, data_dir, demo=demo, ready_file=ready_file, gaps=gaps, progress=progress) as site:
+        with heard_or_not():
+            print_site(site, data_dir, VERSION)
         await Watch(site.pool, console()).run()
 
 
@@ -151,7 +187,7 @@ def migrate_command(*, data_dir: DataDir = DATA_DIR) -> None:
 async def _migrate(settings: Settings) -> None:
     async with connect(settings, size=1) as pool:
         applied = await migrate(pool)
-    _say(f"applied {', '.join(applied)}" if applied else "the schema is up to date")
+    say(f"applied {', '.join(applied)}" if applied else "the schema is up to date")
 
 
 @app.command(rich_help_panel=BEGIN)
@@ -185,7 +221,7 @@ def send(
 
 
 async def _collect(sending: AsyncIterator[Answer], answers: list[Answer], total: int, *, quiet: bool) -> None:
-    with Progress(transient=True, disable=quiet or not sys.stderr.isatty(), console=Console(stderr=True)) as progress:
+    with Progress(transient=True, disable=quiet or not sys.stderr.isatty(), console=console(stderr=True)) as progress:
         task = progress.add_task("sending", total=total)
         async for answer in sending:
             answers.append(answer)
@@ -238,7 +274,7 @@ async def _follow(filters: Filters, settings: Settings, *, as_json: bool) -> Non
                 print_log_line(dict(line), as_json=as_json)
         except BrokenPipeError:
             # whoever read along has had enough; without this, Python would try to write the rest at exit
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            nobody_listens()
 
 
 async def _print(
@@ -260,18 +296,13 @@ def settings_command(*, json: Json = False) -> None:
 @app.command(rich_help_panel=BEGIN)
 def version() -> None:
     """Print the version."""
-    sys.stdout.write(f"{VERSION}\n")
+    say(VERSION)
 
 
 def _role_settings() -> Settings:
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
     return settings
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 app.command(rich_help_panel=BEGIN)(doctor.doctor)
@@ -283,6 +314,7 @@ app.command(rich_help_panel=PROVE)(log_again.replay)
 app.command(rich_help_panel=PROVE)(proof.rebuild)
 app.command(rich_help_panel=PROVE)(reconciliation.reconcile)
 app.add_typer(dlq.app, name="dlq", rich_help_panel=PROVE)
+app.add_typer(outbox_command.app, name="outbox", rich_help_panel=PROVE)
 app.add_typer(op_command.app, name="op", rich_help_panel=WRITE)
 app.add_typer(ops_command.app, name="ops", rich_help_panel=WRITE)
 app.command(rich_help_panel=ROLES)(reconciliation.reconciler)

@@ -40,8 +40,9 @@ class Health:
             self._results = {name: await check() for name, check in self._checks.items()}
             self._asked_at = time.monotonic()
         ready = all(self._results.values())
+        states = {name: state() for name, state in self._metrics.states.items()}
         return web.json_response(
-            {"ready": ready, "checks": self._results}, status=HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
+            {"ready": ready, "checks": self._results, **states}, status=HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
         )
 
     async def _metrics_page(self, _request: web.Request) -> web.Response:

@@ -7,27 +7,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 
-import orjson
 from pydantic import SecretStr
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from service.sender import Answer
 from service.settings import PREFIX, Settings
+from service.terminal import complain, console, dump_json, printable, say
 from service.up import Site
 
-_WIDE = 200
 
-
-def console() -> Console:
-    """Give a console on standard output; wide where nobody looks, so that nothing is cut off in a pipe."""
-    return Console(width=None if sys.stdout.isatty() else _WIDE)
+class Lines(list[str]):
+    """A cell of several lines, each of which is made printable by itself."""
 
 
 def print_json(row: Mapping[str, object]) -> None:
     """Print one JSON object on a line of its own."""
-    sys.stdout.buffer.write(orjson.dumps(dict(row), option=orjson.OPT_APPEND_NEWLINE))
+    sys.stdout.buffer.write(dump_json(dict(row)) + b"\n")
 
 
 def print_log_line(line: Mapping[str, object], *, as_json: bool) -> None:
@@ -37,7 +33,7 @@ def print_log_line(line: Mapping[str, object], *, as_json: bool) -> None:
     else:
         parts = ("applied_at", "cloud", "notification_type", "public_id", "asset_id", "outcome")
         why = line["reason"] or line["changed"]
-        sys.stdout.write("  ".join([*(_cell(line[part]) or "-" for part in parts), _cell(why)]).rstrip() + "\n")
+        say("  ".join([*(_cell(line[part]) or "-" for part in parts), _cell(why)]).rstrip())
     sys.stdout.flush()
 
 
@@ -49,7 +45,7 @@ def print_rows(rows: Iterable[Mapping[str, object]], columns: Sequence[str], *, 
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(printable(column), overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(row[column])) for column in columns))
     console().print(table)
@@ -58,11 +54,13 @@ def print_rows(rows: Iterable[Mapping[str, object]], columns: Sequence[str], *, 
 def _cell(value: object) -> str:
     if value is None:
         return ""
+    if isinstance(value, Lines):
+        return "\n".join(map(printable, value))
     if isinstance(value, list):
-        return ", ".join(map(str, value))
+        return printable(", ".join(map(str, value)))
     if hasattr(value, "isoformat"):
         return str(value.isoformat(sep=" ", timespec="milliseconds")).removesuffix("+00:00")
-    return str(value)
+    return printable(str(value))
 
 
 def print_answers(answers: Sequence[Answer], seconds: float, *, as_json: bool) -> None:
@@ -76,13 +74,13 @@ def print_answers(answers: Sequence[Answer], seconds: float, *, as_json: bool) -
             "statuses": {str(status): count for status, count in sorted(statuses.items())},
             "seconds": round(seconds, 3),
         }
-        sys.stdout.buffer.write(orjson.dumps(summary, option=orjson.OPT_APPEND_NEWLINE))
+        print_json(summary)
         return
     for answer in answers:
         if not answer.accepted:
-            sys.stderr.write(f"{answer.webhook.name}: {answer.status or answer.error}\n")
+            complain(f"{answer.webhook.name}: {answer.status or answer.error}")
     rate = len(answers) / seconds if seconds else 0
-    sys.stdout.write(f"{accepted:,} of {len(answers):,} accepted in {seconds:.2f} s ({rate:,.0f}/s)\n")
+    say(f"{accepted:,} of {len(answers):,} accepted in {seconds:.2f} s ({rate:,.0f}/s)")
 
 
 def print_settings(settings: Settings, *, as_json: bool) -> None:
@@ -133,5 +131,5 @@ def print_site(site: Site, data_dir: Path, version: str) -> None:
             f"  CLOUDINARY_URL=cloudinary://API_KEY:API_SECRET@CLOUD {sys.argv[0]} up",
             f"  then, in another terminal, {sys.argv[0]} doctor: it says how notifications come here.",
         ]
-    sys.stdout.write("\n".join(lines) + "\n\n")
+    say(*lines, "")
     sys.stdout.flush()

@@ -9,6 +9,7 @@ import structlog
 
 from service import garbage
 from service.errors import MediamirrorError
+from service.terminal import complain
 
 new_event_loop: Callable[[], asyncio.AbstractEventLoop]
 try:
@@ -62,5 +63,5 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
 
 def fail(error: MediamirrorError) -> None:
     """End the process with an error's one line and its exit code."""
-    sys.stderr.write(f"mediamirror: {error}\n")
+    complain(f"mediamirror: {error}")
     sys.exit(error.exit_code)

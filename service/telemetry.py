@@ -1,20 +1,25 @@
 """Logs (structlog) and metrics (Prometheus), and where both are decided."""
 
 import logging
+import math
 import sys
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TextIO
 
-import orjson
 import structlog
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+from service.terminal import Unfailing, dump_json, printable, printable_traceback
+
 _LATENCIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_NO_TEXT = frozenset({"exc_info", "stack_info", "_record", "_from_structlog"})  # the renderer's own
 
 
 def configure_logging(level: str, form: Literal["auto", "console", "json"]) -> None:
     """Log to standard error: for a person on a terminal, else one JSON object a line."""
     threshold = logging.getLevelNamesMapping()[level.upper()]
     console = sys.stderr.isatty() if form == "auto" else form == "console"
+    out: Any = Unfailing(sys.stderr)
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -22,38 +27,34 @@ def configure_logging(level: str, form: Literal["auto", "console", "json"]) -> N
     ]
     if console:
         structlog.configure(
-            processors=[*shared, _for_a_person()],
+            processors=[*shared, _printable, _for_a_person()],
             wrapper_class=structlog.make_filtering_bound_logger(threshold),
-            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+            logger_factory=structlog.WriteLoggerFactory(out),
         )
     else:
         structlog.configure(
             processors=[
                 *shared,
                 structlog.processors.format_exc_info,
-                structlog.processors.JSONRenderer(serializer=lambda event, **_: orjson.dumps(event, default=repr)),
+                structlog.processors.JSONRenderer(serializer=lambda event, **_: dump_json(event, repr)),
             ],
             wrapper_class=structlog.make_filtering_bound_logger(threshold),
-            logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+            logger_factory=structlog.BytesLoggerFactory(out),
             cache_logger_on_first_use=True,
         )
     # The libraries' own logs, in the same form; theirs of level info say nothing that ours don't.
-    handler = logging.StreamHandler(sys.stderr)
+    for_a_person: list[structlog.typing.Processor] = [_printable, _for_a_person()]
+    for_a_machine: list[structlog.typing.Processor] = [
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(serializer=lambda event, **_: dump_json(event, repr).decode()),
+    ]
+    handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *(
-                    [_for_a_person()]
-                    if console
-                    else [
-                        structlog.processors.format_exc_info,
-                        structlog.processors.JSONRenderer(
-                            serializer=lambda event, **_: orjson.dumps(event, default=repr).decode()
-                        ),
-                    ]
-                ),
+                *(for_a_person if console else for_a_machine),
             ],
         )
     )
@@ -64,7 +65,21 @@ def configure_logging(level: str, form: Literal["auto", "console", "json"]) -> N
 
 def _for_a_person() -> structlog.dev.ConsoleRenderer:
     # The usual tracebacks show local variables, and with them secrets.
-    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_traceback)
+
+
+def _traceback(out: TextIO, trace: structlog.typing.ExcInfo) -> None:
+    out.write(f"\n{printable_traceback(trace[1])}")
+
+
+def _printable(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Make harmless what others have written; what is no text is shown as Python writes it, which may hold text."""
+    return {
+        name: value
+        if name in _NO_TEXT or isinstance(value, (int, float))
+        else printable(value if isinstance(value, str) else repr(value))
+        for name, value in event.items()
+    }
 
 
 class Metrics:
@@ -72,6 +87,8 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self.registry = registry
+        # What /readyz tells beside its checks, by name: states that an operator should know, and that no restart would mend.
+        self.states: dict[str, Callable[[], Mapping[str, object]]] = {}
         self.webhooks = Counter(
             "mediamirror_webhooks",
             "Webhooks answered, by cloud (empty when it is none of ours), outcome and reason.",
@@ -103,7 +120,21 @@ class Metrics:
         self.position = Gauge("mediamirror_position", "Next offset to apply.", ("topic", "partition"), registry=registry)
         self.lag = Gauge("mediamirror_lag", "Notifications not yet applied.", ("topic", "partition"), registry=registry)
         self.events = Counter("mediamirror_events", "Media events that Kafka has acked.", registry=registry)
-        self.outbox = Gauge("mediamirror_outbox", "Media events not yet on Kafka, as of the last look.", registry=registry)
+        self.outbox = Gauge(
+            "mediamirror_outbox",
+            "Media events that wait for Kafka, without those set aside; about, beyond 10,000. NaN where nobody looks.",
+            registry=registry,
+        )
+        self.outbox_oldest = Gauge(
+            "mediamirror_outbox_oldest_seconds", "How long the oldest of them has waited; 0: none waits.", registry=registry
+        )
+        self.outbox_aside = Gauge(
+            "mediamirror_outbox_set_aside",
+            "Media events that can't be sent, and those of their assets that wait behind them; 10,000 at the most.",
+            registry=registry,
+        )
+        for gauge in (self.outbox, self.outbox_oldest, self.outbox_aside):
+            gauge.set(math.nan)  # of a process that does not relay
         self.cloudinary_calls = Counter(
             "mediamirror_cloudinary_calls",
             "Calls of Cloudinary's APIs, by function of the SDK and outcome: ok, or the error's class.",

@@ -1,6 +1,5 @@
 """`mediamirror dlq`: look at dead letters, and send them again."""
 
-import sys
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -19,6 +18,7 @@ from service.errors import MediamirrorError
 from service.options import DATA_DIR, DataDir, Json, Limit, command_settings
 from service.printing import print_json, print_rows
 from service.settings import Settings
+from service.terminal import say, write_bytes
 
 app = typer.Typer(help="Dead letters: notifications that could not be processed.", no_args_is_help=True)
 
@@ -50,34 +50,36 @@ async def _list(settings: Settings, limit: int, *, everything: bool, as_json: bo
     if newest or as_json:
         print_rows(reversed(newest), COLUMNS, as_json=as_json)
     else:
-        sys.stdout.write("no dead letters\n")
+        say("no dead letters")
 
 
 @app.command()
 def show(
     letter: Annotated[str, typer.Argument(metavar="ID", help="PARTITION:OFFSET, as `list` prints it.")],
     *,
+    body: Annotated[bool, typer.Option("--body", help="Only its body, byte for byte, for a file or another program.")] = False,
     data_dir: DataDir = DATA_DIR,
     json: Json = False,
 ) -> None:
-    """Print one with its headers and its body, byte for byte."""
+    """Print one with its headers and its body."""
     letter_id = parse_id(letter)
-    supervisor.run(_show(command_settings(data_dir), letter_id, as_json=json))
+    supervisor.run(_show(command_settings(data_dir), letter_id, body_alone=body, as_json=json))
 
 
-async def _show(settings: Settings, letter_id: LetterId, *, as_json: bool) -> None:
+async def _show(settings: Settings, letter_id: LetterId, *, body_alone: bool, as_json: bool) -> None:
     async with _redrives(settings) as redrives:
         (letter,) = await letters_called([letter_id], settings)
         row = _row(letter, redrives.when(letter))
+    if body_alone:
+        write_bytes(letter.value or b"")
+        return
     headers = [(name, _text(value)) for name, value in letter.headers]
     if as_json:
         print_json(row | {"headers": headers, "body": _text(letter.value)})
         return
     for name, value in [*row.items(), ("", ""), *headers]:
-        sys.stdout.write(f"{name}: {'' if value is None else value}\n" if name else "\n")
-    sys.stdout.write("\n")
-    sys.stdout.flush()
-    sys.stdout.buffer.write((letter.value or b"") + b"\n")
+        say(f"{name}: {'' if value is None else value}" if name else "")
+    say("", _text(letter.value) or "")
 
 
 @app.command(name="redrive")
@@ -112,7 +114,7 @@ async def _redrive(settings: Settings, ids: list[LetterId], limit: int, *, dry_r
                     _say(each.letter, to=f"{each.partition}:{each.offset}", as_json=as_json)
     if not as_json:
         verb = "would be sent again" if dry_run else "sent again"
-        sys.stdout.write(f"{len(letters):,} {verb}\n" if letters else "nothing to send again\n")
+        say(f"{len(letters):,} {verb}" if letters else "nothing to send again")
 
 
 def _say(letter: DeadLetter, *, to: str | None, as_json: bool) -> None:
@@ -120,7 +122,7 @@ def _say(letter: DeadLetter, *, to: str | None, as_json: bool) -> None:
         print_json(_row(letter, None) | {"redriven": to is not None, "to": to})
     else:
         where = f" as {to}" if to else ""
-        sys.stdout.write(f"{letter.id}  {letter.header('notification-type') or '?'}  {_text(letter.key) or '-'}{where}\n")
+        say(f"{letter.id}  {letter.header('notification-type') or '?'}  {_text(letter.key) or '-'}{where}")
 
 
 @asynccontextmanager

@@ -7,10 +7,12 @@ import typer
 from rich.text import Text
 
 from service import supervisor
-from service.doctor.doctor import Doctor, Finding, Level
+from service.doctor.doctor import Doctor
+from service.doctor.finding import Finding, Level
 from service.options import DATA_DIR, DataDir, Json, command_settings
-from service.printing import console, print_json
+from service.printing import print_json
 from service.running import gateway_of
+from service.terminal import console, printable
 
 _MARKS = {Level.OK: ("✓", "green"), Level.WARN: ("!", "yellow"), Level.FAIL: ("✗", "red")}
 
@@ -40,6 +42,6 @@ async def _examine(doctor: Doctor, findings: list[Finding], *, as_json: bool) ->
             continue
         mark, style = _MARKS[finding.level]
         where = f"{finding.cloud}: " if finding.cloud else ""
-        out.print(Text.assemble((mark, style), f" {finding.check:<12}  {where}{finding.said}"), soft_wrap=True)
+        out.print(Text.assemble((mark, style), printable(f" {finding.check:<12}  {where}{finding.said}")), soft_wrap=True)
         if finding.todo:
-            out.print(Text(f"{'':<16}{finding.todo}", style="dim"), soft_wrap=True)
+            out.print(Text(printable(f"{'':<16}{finding.todo}"), style="dim"), soft_wrap=True)

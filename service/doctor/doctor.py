@@ -2,8 +2,6 @@
 
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from enum import StrEnum
 from http import HTTPStatus
 
 import aiohttp
@@ -12,33 +10,17 @@ from cloudinary import api
 from service.cloudinary.client import Account, Answer, Purpose
 from service.cloudinary.errors import CloudinaryError, CredentialsError
 from service.cloudinary.trigger import Destination, Plan, carry_out, plan, triggers_of
-from service.database import connect, require_schema
+from service.database import connect, reachable, require_schema
+from service.doctor.finding import Finding, Level
+from service.doctor.outbox import outbox_findings
 from service.errors import MediamirrorError
+from service.events.backlog import read_backlog
 from service.kafka import partition_bounds, require_kafka
 from service.settings import Settings
 
 _SKEW_WARN_SECONDS = 60
 _SKEW_FAIL_SECONDS = 300  # signatures are refused beyond
 _GATEWAY_SECONDS = 10
-
-
-class Level(StrEnum):
-    """How bad it is."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one check found."""
-
-    check: str
-    level: Level
-    said: str
-    cloud: str | None = None
-    todo: str | None = None  # for a person to do
 
 
 class Doctor:
@@ -58,7 +40,8 @@ class Doctor:
         """Give the findings as they come; raises `NoCloudError`."""
         clouds = self._settings.require_clouds()
         yield Finding("settings", Level.OK, f"usable, {len(clouds)} cloud{'s' * (len(clouds) > 1)}")
-        yield await self._database()
+        async for finding in self._database():
+            yield finding
         async for finding in self._kafka():
             yield finding
         for name, cloud in clouds.items():
@@ -66,13 +49,18 @@ class Doctor:
                 async for finding in self._cloud(account):
                     yield finding
 
-    async def _database(self) -> Finding:
+    async def _database(self) -> AsyncIterator[Finding]:
         try:
             async with connect(self._settings, size=1) as pool:
-                await require_schema(pool)
+                with reachable():
+                    await require_schema(pool)
+                    backlog = await read_backlog(pool)
         except MediamirrorError as error:
-            return Finding("postgresql", Level.FAIL, str(error), todo=_NO_SERVER.format("MEDIAMIRROR_DATABASE_URL"))
-        return Finding("postgresql", Level.OK, "reachable, the schema is up to date")
+            yield Finding("postgresql", Level.FAIL, str(error), todo=_NO_SERVER.format("MEDIAMIRROR_DATABASE_URL"))
+            return
+        yield Finding("postgresql", Level.OK, "reachable, the schema is up to date")
+        for finding in outbox_findings(backlog):
+            yield finding
 
     async def _kafka(self) -> AsyncIterator[Finding]:
         settings = self._settings

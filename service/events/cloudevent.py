@@ -9,20 +9,28 @@ from schemas.event import SPEC_VERSION, EventType, MediaEvent
 
 Headers = list[tuple[str, bytes]]
 
+
+class UnsendableError(ValueError):
+    """An event that can't be sent, whatever Kafka says of it. Its text says why."""
+
+
 # Most of an event's headers are those of the event before: they are made once.
 _SPEC_VERSION = ("ce_specversion", SPEC_VERSION.encode())
 _CONTENT_TYPE = ("content-type", b"application/json")
-_TYPES = {one: ("ce_type", one.encode()) for one in EventType}
+_TYPES: dict[str, tuple[str, bytes]] = {one: ("ce_type", one.encode()) for one in EventType}
 
 
 def headers_of(event: MediaEvent) -> Headers:
-    """Give the attributes of an event."""
+    """Give the attributes of an event; raises `UnsendableError` for one of a type that we don't know."""
+    type_ = _TYPES.get(event.type)
+    if type_ is None:
+        raise UnsendableError(f"unknown type {event.type}")
     subject = event.subject.encode()
     headers = [
         _SPEC_VERSION,
         ("ce_id", event.event_id.encode()),
         _source_of(event.cloud),
-        _TYPES[event.type],
+        type_,
         ("ce_subject", subject),
         ("ce_time", event.event_time.isoformat().replace("+00:00", "Z").encode()),
         ("ce_partitionkey", subject),

@@ -1,6 +1,5 @@
 """`mediamirror events`: what subscribers see."""
 
-import os
 import sys
 from contextlib import aclosing
 from typing import Annotated
@@ -14,6 +13,7 @@ from service.kafka import require_kafka
 from service.options import DATA_DIR, DataDir, Json, command_settings
 from service.printing import print_json
 from service.settings import Settings
+from service.terminal import nobody_listens, say
 
 
 def events(
@@ -38,13 +38,13 @@ async def _events(settings: Settings, types: list[EventType] | None, asset: str 
                     if as_json:
                         print_json(event.as_json())
                     else:
-                        sys.stdout.write(f"{_in_words(event)}\n")
+                        say(_in_words(event))
                     if follow:
                         sys.stdout.flush()
             sys.stdout.flush()
         except BrokenPipeError:
             # whoever read along has had enough; without this, Python would try to write the rest at exit
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            nobody_listens()
 
 
 def _in_words(event: Event) -> str:

@@ -2,17 +2,23 @@
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 
 import asyncpg
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from schemas.event import EventType, MediaEvent
+from schemas.event import MediaEvent
 from service.database import Connection, Pool
+from service.events.alone import Alone, reason_of
+from service.events.aside import Aside, Subject
+from service.events.backlog import BacklogGauge
 from service.events.batches import Batches
-from service.events.cloudevent import data_of, headers_of
+from service.events.limits import Limits
+from service.events.records import records_of
+from service.events.refusal import may_be_a_records
 from service.kafka import KafkaUnreachableError, ensure_topics, let_go, make_producer, start
 from service.mirror.patience import OUTAGES, answers
 from service.partitioner import partition_for
@@ -30,13 +36,30 @@ _POLL_SECONDS = 2.0  # a notice can be lost with its connection; a row can't
 _RESTART_SECONDS = 0.5
 _LEADER_SECONDS = 1.0
 _PATIENCE_SECONDS = 10.0
+# What asyncpg raises for a value that Python can't hold.
+_UNREADABLE = (ValueError, OverflowError, asyncpg.DataError)
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """Rows made ready, and those that can't be, or must not."""
+
+    batches: Batches
+    rows: list[tuple[int, MediaEvent]] = field(default_factory=list)
+    unsendable: dict[int, str] = field(default_factory=dict)  # why, by id
+    behind: list[int] = field(default_factory=list)  # one of their subject that can't be sent
+
+    @property
+    def ids(self) -> list[int]:
+        """What goes to Kafka."""
+        return [id_ for id_, _ in self.rows]
 
 
 @dataclass(frozen=True, slots=True)
 class _Flight:
-    """Rows that Kafka has been given, and what ends when it has acked them."""
+    """A load that Kafka has been given, and what ends when it has acked all."""
 
-    ids: list[int]
+    load: _Load
     acked: asyncio.Task[None]
 
 
@@ -46,6 +69,9 @@ class Relay:
     Rows of one asset are in the outbox in the order of its revisions, since each was written with the asset's row locked. They
     are sent in that order by one idempotent producer, which keeps it, and deleted when Kafka has acked them. A crash in between
     sends some again. While some are with Kafka, the next are read and made ready.
+
+    A row that can't be sent is set aside, and so is what comes behind it of the same asset, until somebody has it sent or
+    dropped: an asset's events are never out of order, and nobody else's wait for it.
     """
 
     def __init__(self, settings: Settings, pool: Pool, metrics: Metrics, shard: int = 0) -> None:
@@ -54,18 +80,28 @@ class Relay:
         self._metrics = metrics
         self._shard = shard
         self._wake = asyncio.Event()
+        self._limits = Limits()
+        self._aside = Aside(shard)
+        self._gauge = BacklogGauge(pool, metrics, shard)
         self.leading = asyncio.Event()
 
     async def run(self) -> None:
-        """Relay until cancelled; outages are waited out, loudly."""
-        while True:
-            try:
-                await self._lead()
-            except (*OUTAGES, KafkaError, KafkaUnreachableError) as error:
-                log.error("relay starts anew", shard=self._shard, reason=str(error) or repr(error))
-            finally:
-                self.leading.clear()
-            await asyncio.sleep(_RESTART_SECONDS)
+        """Relay until cancelled; outages are waited out, loudly, and so is whatever else goes wrong."""
+        looking = asyncio.create_task(self._gauge.run())
+        try:
+            while True:
+                try:
+                    await self._lead()
+                except (*OUTAGES, KafkaError, KafkaUnreachableError) as error:
+                    log.error("relay starts anew", shard=self._shard, reason=str(error) or repr(error))
+                except Exception:
+                    log.exception("relay starts anew", shard=self._shard)
+                finally:
+                    self.leading.clear()
+                await asyncio.sleep(_RESTART_SECONDS)
+        finally:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
 
     async def is_ready(self) -> bool:
         """Tell whether PostgreSQL answers."""
@@ -74,61 +110,114 @@ class Relay:
     async def _lead(self) -> None:
         # A connection of its own: the lock lives as long as it does, and notices come on it.
         async with self._pool.acquire() as connection:
-            # tried again and again, since PostgreSQL tells nobody that a lock has come free
-            while not await connection.fetchval(query("outbox", "try_lead"), self._shard):  # noqa: ASYNC110
-                await asyncio.sleep(_LEADER_SECONDS)
-            await connection.add_listener(CHANNEL, self._noticed)
-            producer = make_producer(self._settings)
             try:
+                # tried again and again, since PostgreSQL tells nobody that a lock has come free
+                while not await connection.fetchval(query("outbox", "try_lead"), self._shard):  # noqa: ASYNC110
+                    await asyncio.sleep(_LEADER_SECONDS)
+                await connection.add_listener(CHANNEL, self._noticed)
+                await connection.execute(query("outbox", "forget_lightly"))
+                await self._aside.begin(connection)
                 await ensure_topics(self._settings)
-                await start(producer)
-                self.leading.set()
-                log.info("relay leads", shard=self._shard)
-                await self._relay(connection, producer)
+                while True:
+                    await self._lead_with_a_producer(connection)
             finally:
                 # the lock and the listener end with the connection, which must not serve anybody else
                 connection.terminate()
-                await let_go(producer, patience=_PATIENCE_SECONDS)
 
-    async def _relay(self, connection: Connection, producer: AIOKafkaProducer) -> None:
-        await connection.execute(query("outbox", "forget_lightly"))
+    async def _lead_with_a_producer(self, connection: Connection) -> None:
+        """Relay until Kafka refuses something; then send that one by one."""
+        producer = make_producer(self._settings)
+        try:
+            await start(producer)
+            self.leading.set()
+            log.info("relay leads", shard=self._shard)
+            refused = await self._relay(connection, producer)
+        finally:
+            await let_go(producer, patience=_PATIENCE_SECONDS)
+        async with Alone(self._settings, self._limits) as alone:
+            outcome = await alone.send(refused)
+        await self._remove(connection, outcome.acked)
+        if outcome.refused:
+            await self._aside.put(connection, outcome.refused)
+
+    async def _relay(self, connection: Connection, producer: AIOKafkaProducer) -> list[tuple[int, MediaEvent]]:
+        """Relay until Kafka refuses something that it was given: gives the rows of which it may be any."""
         flight: _Flight | None = None
         try:
             while True:
                 self._wake.clear()
-                rows = await connection.fetch(
-                    query("outbox", "next"), self._shard, _BATCH, _BATCH_BYTES, flight.ids if flight else []
-                )
-                batches = await self._batches_of(rows, producer)
-                self._metrics.outbox.set(0 if len(rows) < _BATCH else await connection.fetchval(query("outbox", "size")))
+                self._limits.forget()
+                load = await self._load(connection, producer, flight.load.ids if flight else [])
                 if flight:
-                    await flight.acked
+                    try:
+                        await flight.acked
+                    except KafkaError as error:
+                        if not may_be_a_records(error):
+                            raise
+                        log.warning("Kafka refuses an event", among=len(flight.load.rows), reason=repr(error))
+                        return flight.load.rows
                     # with the connection goes the lock: what answers here still leads, and may send the next
-                    await connection.execute(query("outbox", "remove"), self._shard, flight.ids)
-                    self._metrics.events.inc(len(flight.ids))
-                flight = _Flight([row["id"] for row in rows], asyncio.create_task(_send(batches))) if rows else None
-                if not flight:
+                    await self._remove(connection, flight.load.ids)
+                if load.unsendable:
+                    await self._aside.put(connection, load.unsendable)
+                if load.behind:
+                    await self._aside.hold(connection, load.behind)
+                flight = _Flight(load, asyncio.create_task(_send(load.batches))) if load.rows else None
+                if not (flight or load.unsendable or load.behind):
                     await self._rest()
         finally:
             if flight:
                 flight.acked.cancel()
                 await asyncio.gather(flight.acked, return_exceptions=True)  # seen
 
-    async def _batches_of(self, rows: list[asyncpg.Record], producer: AIOKafkaProducer) -> Batches:
-        events_topic, assets_topic = self._settings.events_topic, self._settings.assets_topic
+    async def _load(self, connection: Connection, producer: AIOKafkaProducer, with_kafka: list[int]) -> _Load:
+        """Read the next rows and make them ready."""
+        topics = events_topic, assets_topic = self._settings.events_topic, self._settings.assets_topic
         events_partitions = sorted(await producer.partitions_for(events_topic))
         assets_partitions = sorted(await producer.partitions_for(assets_topic))
-        batches = Batches(producer)
-        for row in rows:
+        load = _Load(Batches(producer, self._limits))
+        held: Collection[Subject] = self._aside.held
+        for row in await self._read(connection, with_kafka, load.unsendable):
             event = MediaEvent._make(row[1:])  # its type is a plain string, which is as good as its member
-            key = event.subject.encode()
-            partition = partition_for(key, events_partitions, ())
-            batches.add(events_topic, partition, key, data_of(event), headers_of(event))
-            if event.state is not None or event.type == EventType.PURGED:
-                if assets_partitions != events_partitions:
+            if held and (event.cloud, event.subject) in held:
+                load.behind.append(row[0])
+                continue
+            try:
+                records = records_of(event, *topics, self._limits)
+            except Exception as error:  # noqa: BLE001  # whatever it is, it is this row's
+                load.unsendable[row[0]] = reason_of(error)
+                held = {*held, (event.cloud, event.subject)}
+                continue
+            partition = partition_for(records[0][1], events_partitions, ())
+            for topic, key, value, headers in records:
+                if topic == assets_topic and assets_partitions != events_partitions:
                     partition = partition_for(key, assets_partitions, ())
-                batches.add(assets_topic, partition, key, event.state, [("cloud", event.cloud.encode())])
-        return batches
+                load.batches.add(topic, partition, key, value, headers)
+            load.rows.append((row[0], event))
+        return load
+
+    async def _read(self, connection: Connection, with_kafka: list[int], unreadable: dict[int, str]) -> list[asyncpg.Record]:
+        try:
+            return await connection.fetch(query("outbox", "next"), self._shard, _BATCH, _BATCH_BYTES, with_kafka)
+        except _UNREADABLE:
+            log.debug("an event can't be read")
+        # one of them holds what Python has no value for: a time beyond its calendar, say
+        rows: list[asyncpg.Record] = []
+        size = 0
+        for (id_,) in await connection.fetch(query("outbox", "next_ids"), self._shard, _BATCH):
+            if id_ in with_kafka or size > _BATCH_BYTES:
+                continue
+            try:
+                rows += await connection.fetch(query("outbox", "one"), self._shard, id_)
+            except _UNREADABLE as error:
+                unreadable[id_] = reason_of(error)
+                break  # what comes behind it may be of its asset
+            size += len(rows[-1]["state"] or b"") + len(rows[-1]["about"])
+        return rows
+
+    async def _remove(self, connection: Connection, ids: list[int]) -> None:
+        await connection.execute(query("outbox", "remove"), self._shard, ids)
+        self._metrics.events.inc(len(ids))
 
     async def _rest(self) -> None:
         with contextlib.suppress(TimeoutError):

@@ -24,6 +24,7 @@ from service.replay.subject import require_cloud
 from service.settings import Settings, load_settings
 from service.sql import query
 from service.telemetry import Metrics, configure_logging
+from service.terminal import say
 
 
 class UnknownResourceTypeError(MediamirrorError):
@@ -145,9 +146,9 @@ def _print(report: Report, *, as_json: bool) -> None:
     drift = ", ".join(f"{found:,} {kind}" for kind, found in sorted(report.kinds.items()))
     drift = drift or ("none, the readings tell what webhooks leave out" if progress.published else "none")
     would = "would be " if progress.scope.dry_run else ""
-    sys.stdout.write(
+    say(
         f"{progress.cloud}: sweep {progress.id} {report.status}: {progress.listed:,} listed in {progress.calls:,} calls,"
-        f" {progress.published:,} readings and {progress.missing:,} ends {would}published; drift: {drift}\n"
+        f" {progress.published:,} readings and {progress.missing:,} ends {would}published; drift: {drift}"
     )
     if report.reason:
-        sys.stdout.write(f"{progress.cloud}: {report.reason}\n")
+        say(f"{progress.cloud}: {report.reason}")

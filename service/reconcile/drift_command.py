@@ -10,10 +10,11 @@ import typer
 from service import supervisor
 from service.database import connect, reachable, require_schema
 from service.options import DATA_DIR, DataDir, Json, command_settings
-from service.printing import print_json, print_rows
+from service.printing import Lines, print_json, print_rows
 from service.reconcile.drift import DriftReport, read_drift
 from service.replay.subject import require_cloud
 from service.settings import Settings
+from service.terminal import say
 
 _LONGEST = 60
 
@@ -53,9 +54,9 @@ def _print(report: DriftReport) -> None:
     ended = f"{sweep['finished_at']:%Y-%m-%d %H:%M:%S}" if sweep["finished_at"] else "still under way"
     repaired = "a dry run" if sweep["dry_run"] else sweep["status"]
     found = f"{len(report.findings):,} of {sweep['listed']:,} differ" if report.findings else "nothing differs"
-    sys.stdout.write(f"{sweep['cloud']}: sweep {sweep['id']} ({repaired}, {ended}): {found}\n")
+    say(f"{sweep['cloud']}: sweep {sweep['id']} ({repaired}, {ended}): {found}")
     if sweep["reason"]:
-        sys.stdout.write(f"{sweep['cloud']}: {sweep['reason']}\n")
+        say(f"{sweep['cloud']}: {sweep['reason']}")
     if not report.findings:
         return
     rows = [
@@ -63,7 +64,7 @@ def _print(report: DriftReport) -> None:
             "asset": finding["public_id"] or finding["asset_id"],
             "asset_id": finding["asset_id"],
             "kind": finding["kind"],
-            "mirror → account": "\n".join(_in_words(finding["fields"])),
+            "mirror → account": Lines(_in_words(finding["fields"])),
             "likely cause": finding["cause"],
         }
         for finding in report.findings

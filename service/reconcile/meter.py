@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from service.reconcile.sweeps import Progress as SweepProgress
+from service.terminal import complain, console, printable
 
 _LINE_SECONDS = 10.0
 
@@ -21,7 +22,7 @@ class SweepMeter:
         self._cloud = cloud
         self._expected = expected
         self._progress = progress
-        self._task = progress.add_task(f"sweeping {cloud}", total=expected or None, calls=0, left="?")
+        self._task = progress.add_task(escape(printable(f"sweeping {cloud}")), total=expected or None, calls=0, left="?")
         self._in_lines = in_lines
         self._told_at = self._began = time.monotonic()
         self._first: int | None = None  # listed before
@@ -47,18 +48,19 @@ class SweepMeter:
 
     def waiting(self, why: str, seconds: float) -> None:
         """Say that a call waits, and why."""
-        self._progress.update(self._task, description=f"sweeping {self._cloud} (waits {seconds:,.0f} s: {why})")
+        self._progress.update(
+            self._task, description=escape(printable(f"sweeping {self._cloud} (waits {seconds:,.0f} s: {why})"))
+        )
         if self._in_lines:
             self._say(f"waits {seconds:,.0f} s: {why}")
 
     def going_on(self) -> None:
         """Say that nothing waits any more."""
-        self._progress.update(self._task, description=f"sweeping {self._cloud}")
+        self._progress.update(self._task, description=escape(printable(f"sweeping {self._cloud}")))
 
     def _say(self, what: str) -> None:
         self._told_at = time.monotonic()
-        sys.stderr.write(f"sweeping {self._cloud}: {what}\n")
-        sys.stderr.flush()
+        complain(f"sweeping {self._cloud}: {what}")
 
 
 @contextmanager
@@ -72,5 +74,5 @@ def metered_sweep(cloud: str, expected: int, *, quiet: bool) -> Iterator[SweepMe
         TextColumn("{task.fields[calls]} calls, {task.fields[left]} left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet or not on_terminal) as progress:
+    with Progress(*columns, console=console(stderr=True), transient=True, disable=quiet or not on_terminal) as progress:
         yield SweepMeter(cloud, expected, progress, in_lines=not (quiet or on_terminal))

@@ -1,6 +1,5 @@
 """`mediamirror replay` and `mediamirror history`: the log, read again."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -15,7 +14,7 @@ from service.database import connect, reachable, require_schema
 from service.kafka import require_kafka
 from service.mirror.entry import LogLine
 from service.options import DATA_DIR, DataDir, Json, command_settings
-from service.printing import print_json, print_rows
+from service.printing import Lines, print_json, print_rows
 from service.replay.history import FIELDS, Moment, read_failures, state_at
 from service.replay.history import history as read_history
 from service.replay.meter import metered
@@ -23,6 +22,7 @@ from service.replay.replay import Replay, Selection
 from service.replay.span import Span, read_time
 from service.replay.subject import find_subject, find_subjects, require_cloud
 from service.settings import Settings
+from service.terminal import say
 
 _LONGEST = 80
 _TIME = "a time, or how long ago: 2h"
@@ -89,7 +89,7 @@ def _print_change(line: LogLine, *, as_json: bool) -> None:
         return
     subject = line.asset_id or line.reason
     where = f"{line.kafka_partition}:{line.kafka_offset}"
-    sys.stdout.write(f"{line.cloud}  {subject}  {', '.join(line.changed)}  by {line.notification_type} {where}\n")
+    say(f"{line.cloud}  {subject}  {', '.join(line.changed)}  by {line.notification_type} {where}")
 
 
 def _print_summary(replay: Replay, *, dry_run: bool, as_json: bool) -> None:
@@ -103,7 +103,7 @@ def _print_summary(replay: Replay, *, dry_run: bool, as_json: bool) -> None:
     if summary.skipped:
         words += f", {summary.skipped:,} about others"
     words += f", in {seconds:.1f} s ({rate:,.0f}/s)"
-    sys.stdout.write(words + ("\n" if summary.complete else "; stopped before its end\n"))
+    say(words if summary.complete else f"{words}; stopped before its end")
 
 
 def history(
@@ -149,7 +149,7 @@ def _print_moments(moments: Sequence[Moment], *, as_json: bool) -> None:
                 "event_time": occasion.event_time,
                 "type": moment.told.type,
                 "triggered_by": occasion.triggered_by,
-                "changed": changed if as_json else "\n".join(_in_words(moment)),
+                "changed": changed if as_json else Lines(_in_words(moment)),
                 "reason": moment.reason,
                 "failed": moment.has_failed,
                 "topic": record.topic,

@@ -5,9 +5,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
+
+from service.terminal import complain, console
 
 _LINE_SECONDS = 10.0
 
@@ -41,8 +42,7 @@ class Meter:
         if self._in_lines and now - self._told_at >= _LINE_SECONDS:
             self._told_at = now
             rate = self._read / (now - self._started)
-            sys.stderr.write(f"{self._what}: {self._read:,} of {self._total:,} ({rate:,.0f}/s)\n")
-            sys.stderr.flush()
+            complain(f"{self._what}: {self._read:,} of {self._total:,} ({rate:,.0f}/s)")
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def metered(what: str, *, quiet: bool) -> Iterator[Meter]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     with Progress(
         *columns,
-        console=Console(stderr=True),
+        console=console(stderr=True),
         transient=True,
         disable=quiet or not on_terminal,
         # what is printed meanwhile goes above the bar, but not what goes to a file

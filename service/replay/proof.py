@@ -18,6 +18,7 @@ from service.replay.rebuild import rebuild as rebuild_mirror
 from service.replay.verify import Verdict
 from service.replay.verify import verify as verify_mirror
 from service.settings import Settings
+from service.terminal import say
 
 
 def verify(*, data_dir: DataDir = DATA_DIR, json: Json = False) -> None:
@@ -44,7 +45,7 @@ async def _verify(settings: Settings, *, as_json: bool, would: bool = False) -> 
             verdict = await verify_mirror(settings, pool, report.tell, progress=progress.advance, expect=progress.expect)
     report.sum_up(verdict, _verdict_in_words(verdict))
     if would and verdict.found and not as_json:
-        sys.stdout.write("nothing was changed; --swap puts it right\n")
+        say("nothing was changed; --swap puts it right")
     if verdict.found:
         sys.exit(1)
 
@@ -95,12 +96,12 @@ class _Report:
             return
         about = f"{difference.cloud}  {difference.kind} {difference.subject}"
         if difference.what != "different":
-            sys.stdout.write(f"{about}: {difference.what}\n")
+            say(f"{about}: {difference.what}")
         for name, (here, by_log) in difference.fields.items():
-            sys.stdout.write(f"{about}: {name} is {here!r}, by the log {by_log!r}\n")
+            say(f"{about}: {name} is {here!r}, by the log {by_log!r}")
 
     def sum_up(self, summary: Verdict | Rebuilt, words: str) -> None:
         if self._as_json:
             print_json(dataclasses.asdict(summary))
         else:
-            sys.stdout.write(f"{words}\n")
+            say(*words.split("\n"))

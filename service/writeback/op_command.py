@@ -21,6 +21,7 @@ from service.options import DATA_DIR, DataDir, Json, command_settings
 from service.printing import print_json
 from service.settings import Settings
 from service.sql import query
+from service.terminal import complain, say
 from service.writeback.op_arguments import BIGINT_MAX, UnusableArgumentError, access_control_of, filled, list_or_text, pairs_of
 from service.writeback.operations import Kind, Origin, Request, Status
 from service.writeback.store import enqueue
@@ -315,7 +316,7 @@ async def _ended(pool: Pool, id_: int) -> tuple[Status, str | None]:
         if not said and row["status"] == Status.PENDING and time.monotonic() > deadline:
             said = True
             why = row["error"] or f"is `mediamirror writeback` running, with the keys of {row['cloud']}? It goes on waiting"
-            sys.stderr.write(f"operation {id_} is still pending after {row['attempts']} tries: {why}\n")
+            complain(f"operation {id_} is still pending after {row['attempts']} tries: {why}")
         await asyncio.sleep(_WAIT_SECONDS)
 
 
@@ -326,4 +327,4 @@ def _say(id_: int | None, request: Request, status: str, error: str | None = Non
         print_json(row | {"status": status, "error": error})
         return
     parts = [str(id_) if id_ is not None else None, request.kind, request.cloud, request.asset_id, public_id, status, error]
-    sys.stdout.write("  ".join(part for part in parts if part) + "\n")
+    say("  ".join(part for part in parts if part))

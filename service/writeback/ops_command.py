@@ -17,6 +17,7 @@ from service.publisher import Publisher
 from service.settings import Settings
 from service.sql import query
 from service.telemetry import Metrics
+from service.terminal import say
 from service.writeback.op_arguments import BIGINT_MAX
 from service.writeback.operations import Kind, Origin, Settled, Status
 from service.writeback.store import cancel
@@ -158,4 +159,4 @@ def _print(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], nothing: s
     if rows or as_json:
         print_rows(rows, columns, as_json=as_json)
     else:
-        sys.stdout.write(f"{nothing}\n")
+        say(nothing)

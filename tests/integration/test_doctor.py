@@ -8,7 +8,8 @@ import orjson
 import pytest
 from pydantic import SecretStr
 
-from service.doctor.doctor import Doctor, Finding, Level
+from service.doctor.doctor import Doctor
+from service.doctor.finding import Finding, Level
 from service.kafka import ensure_topics
 from service.settings import Cloud, Settings
 from standin.options import Options
@@ -48,6 +49,7 @@ async def test_a_sound_installation_has_nothing_to_find_once_its_trigger_is_set(
     assert levels(before) == {
         "settings": "ok",
         "postgresql": "ok",
+        "outbox": "ok",
         "kafka": "ok",
         "credentials": "ok",
         "clock": "ok",

@@ -337,7 +337,9 @@ async def test_the_mirror_and_the_relay_do_not_wait_for_each_other(settings: Set
 
 async def put(pool: Connection | Pool, asset: str, revision: int, state: bytes | None = b"{}") -> None:
     """Put an event in the outbox, as the mirror does."""
-    told = (CLOUD, asset, EventType.UPDATED, f"{CLOUD}/{asset}/{revision}", BEGINNING, revision, state, b'{"changed":{}}')
+    told = MediaEvent(
+        CLOUD, asset, EventType.UPDATED, f"{CLOUD}/{asset}/{revision}", BEGINNING, revision, state, b'{"changed":{}}'
+    )
     await pool.copy_records_to_table("media_outbox", records=[told], columns=MediaEvent._fields)
 
 

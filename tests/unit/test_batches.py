@@ -2,10 +2,11 @@ import asyncio
 from collections import defaultdict
 
 import pytest
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from service.events.batches import Batches
+from service.events.limits import Limits
 
 SMALL = 1000  # bytes
 
@@ -26,8 +27,8 @@ class FakeProducer:
         return self.acks[-1]
 
 
-def made(producer: FakeProducer, *sizes: int, topic: str = "topic", partition: int = 0) -> Batches:
-    batches = Batches(producer)
+def made(producer: FakeProducer, *sizes: int, topic: str = "topic", partition: int = 0, limits: Limits | None = None) -> Batches:
+    batches = Batches(producer, limits or Limits())
     for size in sizes:
         batches.add(topic, partition, b"key", b"x" * size, [("name", b"value")])
     return batches
@@ -74,5 +75,30 @@ async def test_a_record_larger_than_a_batch_has_one_to_itself_in_its_turn() -> N
     assert producer.sent == {("topic", 0): [1, 1, 2]}
 
 
+async def test_a_topic_that_refuses_batches_gets_smaller_ones_from_then_on() -> None:
+    producer, limits = FakeProducer(), Limits()
+    sending = asyncio.create_task(made(producer, 100, 100, 100, 100, limits=limits).send())
+    await turns()
+    producer.acks[0].set_exception(MessageSizeTooLargeError())
+    with pytest.raises(MessageSizeTooLargeError):
+        await sending
+    again = asyncio.create_task(made(producer, 100, 100, 100, 100, limits=limits).send())
+    for turn in range(2):
+        await turns()
+        producer.acks[1 + turn].set_result(None)
+    again.cancel()
+    assert producer.sent["topic", 0][:3] == [4, 1, 1]
+
+
+async def test_a_record_that_is_refused_alone_says_nothing_of_batches() -> None:
+    producer, limits = FakeProducer(), Limits()
+    sending = asyncio.create_task(made(producer, 5 * SMALL, limits=limits).send())
+    await turns()
+    producer.acks[0].set_exception(MessageSizeTooLargeError())
+    with pytest.raises(MessageSizeTooLargeError):
+        await sending
+    assert limits.of_batch("topic") == Limits().of_batch("topic")
+
+
 async def test_nothing_to_send_is_sent_at_once() -> None:
-    await Batches(FakeProducer()).send()
+    await Batches(FakeProducer(), Limits()).send()

@@ -50,8 +50,10 @@ INSERT INTO media_folders SELECT * FROM "{name}".media_folders;
 INSERT INTO media_folder_events SELECT * FROM "{name}".media_folder_events
 
 -- name: pending
--- The last revisions that are in the outbox, on their way to Kafka.
-SELECT DISTINCT ON (cloud, subject) cloud, subject, revision, state FROM media_outbox
+-- The last revisions that are in the outbox, on their way to Kafka, or set aside.
+SELECT DISTINCT ON (cloud, subject) cloud, subject, revision, state
+FROM (SELECT cloud, subject, revision, state FROM media_outbox
+      UNION ALL SELECT cloud, subject, revision, state FROM media_outbox_aside) AS told
 WHERE revision IS NOT NULL ORDER BY cloud, subject, revision DESC
 
 -- name: failed
