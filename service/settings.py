@@ -42,6 +42,12 @@ class UnknownCloudError(MediamirrorError):
     exit_code = 2
 
 
+class WhichCloudError(MediamirrorError):
+    """Say for which cloud it is, with --cloud: {reason}. Configured: {known}."""
+
+    exit_code = 2
+
+
 class Cloud(BaseModel):
     """One Cloudinary account (product environment)."""
 
@@ -172,6 +178,16 @@ class Settings(BaseSettings):
         if not self.clouds:
             raise NoCloudError
         return self.clouds
+
+    def cloud_called(self, cloud: str | None) -> str:
+        """Give a cloud by its name, or, when there is but one, that; raises `NoCloudError` and `WhichCloudError`."""
+        known = ", ".join(self.require_clouds())
+        if cloud is None and len(self.clouds) > 1:
+            raise WhichCloudError(reason="there are several", known=known)
+        name = cloud or next(iter(self.clouds))
+        if name not in self.clouds:
+            raise WhichCloudError(reason=f"there is no cloud {name}", known=known)
+        return name
 
     def sender(self, cloud: str | None, key: str | None, secret: str | None) -> tuple[str, str]:
         """Give the cloud to speak for and the secret to sign with; raises `UnknownCloudError` when they can't be told."""

@@ -32,7 +32,15 @@ _CLASSES: Mapping[int, type[CloudinaryError]] = {
     HTTPStatus.CONFLICT: AlreadyExistsError,
     HTTPStatus.LOCKED: StillProcessingError,
     HTTPStatus.REQUEST_TIMEOUT: UnavailableError,
+    # told by what stands before the API: the call was too long, as one with too many ids is
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: BadRequestError,
+    HTTPStatus.REQUEST_URI_TOO_LONG: BadRequestError,
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: BadRequestError,
 }
+# What a page, or nothing at all, answers with these says nothing of an asset: they count only in the API's own words.
+_ONLY_IN_WORDS = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT})
+# A door that refuses before the API is asked, as its help pages show in HTML, refuses the key, whatever the call.
+_WITHOUT_WORDS: Mapping[int, type[CloudinaryError]] = {HTTPStatus.FORBIDDEN: CredentialsError}
 # It says: Rate Limit Exceeded. Limit of 500 api operations reached. Try again on 2024-10-04 14:00:00 UTC
 _TRY_AGAIN = re.compile(r"Try again on (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC")
 _UNTOLD_RESET_SECONDS = 60.0
@@ -82,7 +90,7 @@ def allowance_of(headers: Mapping[str, str]) -> Allowance | None:
 
 
 def error_of(exchange: Exchange, cloud: str, function: str) -> CloudinaryError:
-    """Tell what went wrong in an exchange that did."""
+    """Tell what went wrong in an exchange that did: by its status, and only then by what its body says, if that can be read."""
     said = exchange.said()
     status = exchange.status
     about: dict[str, Any] = {
@@ -91,15 +99,21 @@ def error_of(exchange: Exchange, cloud: str, function: str) -> CloudinaryError:
         "cloud": cloud,
         "function": function,
     }
-    if status is None or said is None or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        reason = said or (str(exchange.failure) if exchange.failure else "an answer that can't be read")
-        return UnavailableError(said=reason[:_SAID_CHARACTERS], effect_unknown=not exchange.unsent, **about)
-    said = said[:_SAID_CHARACTERS]
-    if "subscription" in said.lower():
-        return NotAllowedError(said=said, **about)  # to an add-on, told with the status of a limit; waiting would not help
+    words = (said or exchange.title() or (str(exchange.failure) if exchange.failure else "an answer that can't be read"))[
+        :_SAID_CHARACTERS
+    ]
+    if status is None or not HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        if said is not None and status is not None and status < HTTPStatus.BAD_REQUEST:
+            return CloudinaryError(said=words, **about)  # an error in its own words, under a status of success
+        return UnavailableError(said=words, effect_unknown=not exchange.unsent, **about)
+    if said is None and status in _ONLY_IN_WORDS:
+        return UnavailableError(said=words, effect_unknown=True, **about)
+    if "subscription" in words.lower():
+        return NotAllowedError(said=words, **about)  # to an add-on, told with the status of a limit; waiting would not help
     if status in (_ENHANCE_YOUR_CALM, HTTPStatus.TOO_MANY_REQUESTS):
-        return RateLimitedError(said=said, resets_in=_resets_in(exchange.headers, said), **about)
-    return _CLASSES.get(status, CloudinaryError)(said=said, **about)
+        return RateLimitedError(said=words, resets_in=_resets_in(exchange.headers, words), **about)
+    classes = _CLASSES if said is not None else {**_CLASSES, **_WITHOUT_WORDS}
+    return classes.get(status, CloudinaryError)(said=words, **about)
 
 
 def _resets_in(headers: Mapping[str, str], said: str) -> float:

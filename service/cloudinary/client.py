@@ -14,6 +14,7 @@ import structlog
 from service.cloudinary.answer import Answer, allowance_of, date_of, error_of
 from service.cloudinary.budget import Budget
 from service.cloudinary.errors import CloudinaryError, RateLimitedError
+from service.cloudinary.habits import Habits
 from service.cloudinary.purpose import Purpose
 from service.cloudinary.transport import Connections, Exchange
 from service.database import DatabaseUnreachableError, Pool
@@ -43,6 +44,7 @@ class Account:
         self.key_id, secret = next(iter(cloud.keys.items()))
         self.secret = secret.get_secret_value().encode()
         self.budget = budget
+        self.habits = Habits()
         self._metrics = metrics
         self._workers = settings.cloudinary_threads
         self._credentials: dict[str, object] = {

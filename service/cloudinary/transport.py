@@ -5,6 +5,7 @@ So a connector of ours stands where its modules keep their connection pool. With
 keeps what came back; for whoever else uses the SDK in this process nothing changes.
 """
 
+import re
 import socket
 import threading
 from collections.abc import Callable, Mapping
@@ -20,6 +21,8 @@ from urllib3 import BaseHTTPResponse, PoolManager, Timeout
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError, ProxyError
 
+_TITLE = re.compile(rb"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
+_TITLE_WITHIN = 4096  # bytes
 _CONNECT_SECONDS = 10.0  # at most: who takes no connection by then takes none
 
 _here = threading.local()
@@ -97,7 +100,14 @@ class Exchange:
             error = orjson.loads(self._body)["error"]
         except (ValueError, KeyError, TypeError):
             return None
+        if not error:
+            return None
         return str(error.get("message", error)) if isinstance(error, dict) else str(error)
+
+    def title(self) -> str | None:
+        """Give the title of the page that was answered instead, if it was one."""
+        found = _TITLE.search(self._body[:_TITLE_WITHIN])
+        return " ".join(found[1].decode(errors="replace").split()) or None if found else None
 
     def request(self, **request: Any) -> BaseHTTPResponse:  # noqa: ANN401  # as the SDK asks
         """Send, and keep what comes back."""

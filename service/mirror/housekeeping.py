@@ -29,7 +29,7 @@ class Housekeeping:
         self._topic = topic
         self._metrics = metrics
         self._due_at = 0.0
-        self._seen: dict[int, int] = {}
+        self._seen: dict[int, tuple[int, int]] = {}  # partition -> where it stood at the last look, and where it ended then
 
     async def turn(self, busy: Collection[int]) -> None:
         """Do what is due; raises `StandsStillError` when a new consumer is needed.
@@ -55,6 +55,12 @@ class Housekeeping:
             number = partition.partition
             self._metrics.position.labels(self._topic, number).set(at[number])
             self._metrics.lag.labels(self._topic, number).set(end - at[number])
-            if number not in busy and self._seen.get(number) == at[number] < end:
+            stood, ended = self._seen.get(number, (at[number], at[number]))
+            # what has come since then may have come just now
+            if number not in busy and stood == at[number] < ended:
                 raise StandsStillError(f"partition {number} stands at {at[number]} of {end}")
-        self._seen = {number: offset for number, offset in at.items() if number not in busy}
+        self._seen = {
+            partition.partition: (at[partition.partition], end)
+            for partition, end in ends.items()
+            if partition.partition not in busy
+        }

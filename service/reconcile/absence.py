@@ -3,12 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+import structlog
+
 from service.cloudinary.announcer import Told
 from service.cloudinary.reading import BATCH, Reader, Reading
 from service.errors import MediamirrorError
 from service.reconcile.difference import Kind, is_gone
 from service.reconcile.sweeps import Finding, Progress, Sweeps
 from service.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 # Below that many rows, a share of them says nothing.
 _FEW = 10
@@ -64,7 +68,8 @@ class Absence:
         after = ""
         while unseen := await self._sweeps.unseen(progress, self._grace, after, BATCH - len(witnesses)):
             after = max(unseen)
-            for asset_id in await self._sweeps.under_way(unseen):
+            # what our deletions have ended is told like all else; what they are ending now, they tell themselves
+            for asset_id in await self._sweeps.under_way(unseen, ended=False):
                 del unseen[asset_id]
             there, absent = await self._read_again(progress, unseen, witnesses, sweep)
             findings += await sweep.compare(progress, there)
@@ -88,6 +93,9 @@ class Absence:
         absent: list[_Gone] = []
         named: list[Reading] = []
         for asked, found in await self._reader.by_keys(unseen, witnesses):
+            if found.refused is not None:
+                log.warning("rows that can't be asked about", cloud=progress.cloud, assets=asked, reason=str(found.refused))
+                continue
             for asset_id in asked:
                 reading = found.readings.get(asset_id)
                 if reading is not None and not is_gone(reading):

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from service import supervisor
 from service.cloudinary.announcer import Announcer
 from service.cloudinary.client import Account, accounts
+from service.cloudinary.reading import RESOURCE_TYPES
 from service.database import connect, reachable, require_schema
 from service.errors import MediamirrorError
 from service.kafka import require_kafka
@@ -19,7 +20,7 @@ from service.publisher import Publisher
 from service.reconcile.meter import SweepMeter, metered_sweep
 from service.reconcile.reconciler import run_reconciler
 from service.reconcile.sweep import Report, Sweep
-from service.reconcile.sweeps import RESOURCE_TYPES, Progress, Scope
+from service.reconcile.sweeps import Progress, Scope
 from service.replay.subject import require_cloud
 from service.settings import Settings, load_settings
 from service.sql import query

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from service.cloudinary.reading import RESOURCE_TYPES
 from service.database import Pool
 from service.errors import MediamirrorError
 from service.reconcile.difference import Kind
-from service.reconcile.sweeps import RESOURCE_TYPES
 from service.sql import query
 from service.telemetry import Metrics
 

@@ -10,6 +10,7 @@ from aiohttp import web
 from service.cloudinary.announcer import Announcer
 from service.cloudinary.client import Account, accounts
 from service.cloudinary.errors import CloudinaryError
+from service.cloudinary.reading import RESOURCE_TYPES
 from service.database import DatabaseUnreachableError, Pool, connect, require_schema
 from service.health import Health
 from service.http import serve
@@ -19,7 +20,7 @@ from service.publisher import NotDurableError, Publisher
 from service.reconcile.drift import measure
 from service.reconcile.refetch import Refetcher
 from service.reconcile.sweep import Sweep, SweepUnderWayError
-from service.reconcile.sweeps import RESOURCE_TYPES, Scope, locked
+from service.reconcile.sweeps import Scope, locked
 from service.settings import Settings
 from service.sql import query
 from service.telemetry import Metrics

@@ -8,7 +8,7 @@ import structlog
 
 from service.cloudinary.announcer import Announcer, Told
 from service.cloudinary.client import Account
-from service.cloudinary.reading import BATCH, Found, Reader, batches
+from service.cloudinary.reading import BATCH, Batches, Found, Reader, explicit
 from service.database import Pool
 from service.reconcile.difference import is_gone
 from service.reconcile.sweep import SETTLING_SECONDS
@@ -47,8 +47,12 @@ class Refetcher:
         if not rows:
             return 0
         asked: dict[str, datetime] = {row["asset_id"]: row["requested_at"] for row in rows}
-        for keys, found in await self._read(list(asked)):
-            told = await asyncio.gather(*(self._answer(key, found) for key in keys), return_exceptions=True)
+        reader = Reader(self._account)
+        for keys, found in await self._read(reader, list(asked)):
+            if found.refused is not None:
+                # it would be refused again and again; what there really is, a sweep finds
+                log.error("questions can't be asked, and are dropped", cloud=cloud, assets=keys, reason=str(found.refused))
+            told = await asyncio.gather(*(self._answer(reader, key, found) for key in keys), return_exceptions=True)
             for one in told:
                 if isinstance(one, BaseException):
                     raise one
@@ -58,23 +62,26 @@ class Refetcher:
             log.info("questions answered", cloud=cloud, snapshots=told.count(Told.SNAPSHOT), missing=told.count(Told.MISSING))
         return len(rows)
 
-    async def _read(self, keys: Sequence[str]) -> list[tuple[Sequence[str], Found]]:
-        reader = Reader(self._account)
-        answers: list[tuple[Sequence[str], Found]] = []
+    async def _read(self, reader: Reader, keys: Sequence[str]) -> Batches:
+        answers: Batches = []
         for asked, found in await reader.by_keys(keys):
             about = (self._account.name, asked, _WITNESSES)
-            doubtful = not found.readings and asked[0].count("/") <= 1
+            doubtful = not found.readings and found.refused is None and asked[0].count("/") <= 1
             rows = await self._pool.fetch(query("reconciliation", "alive_besides"), *about) if doubtful else ()
             witnesses = [row["asset_id"] for row in rows]
             if witnesses:
-                answers += [(part, await reader.by_ids(part, witnesses)) for part in batches(asked, BATCH - _WITNESSES)]
+                answers += await reader.by_ids(asked, witnesses)
             else:
                 answers.append((asked, found))
         return answers
 
-    async def _answer(self, key: str, found: Found) -> Told:
-        reading = found.readings.get(key)
-        if reading is not None:
+    async def _answer(self, reader: Reader, key: str, found: Found) -> Told | None:
+        if found.refused is not None:
+            return None
+        if (listed := found.readings.get(key)) is not None:
+            if (reading := await reader.named(listed)) is None:
+                return None
+            reading = explicit(reading)
             await self._announcer.announce(self._account, Told.SNAPSHOT, reading.resource, reading.read_at, _BY)
             return Told.MISSING if is_gone(reading) else Told.SNAPSHOT
         # by its key alone: what it was called then may have become another's name

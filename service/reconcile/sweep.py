@@ -10,14 +10,15 @@ import structlog
 from schemas.asset import Asset
 from service.cloudinary.announcer import Announcer, Told
 from service.cloudinary.client import Account
-from service.cloudinary.errors import BadRequestError, CloudinaryError, NotFoundError, UnavailableError
-from service.cloudinary.reading import BATCH, Listing, Page, Reader, Reading, batches
+from service.cloudinary.errors import BadRequestError, CloudinaryError, NotFoundError
+from service.cloudinary.reading import BATCH, Listing, Page, Reader, Reading, batches, explicit, is_plausible
 from service.database import Connection, Pool
 from service.errors import MediamirrorError
 from service.publisher import NotDurableError
 from service.reconcile.absence import Absence, RefusedError
 from service.reconcile.difference import Kind, difference, is_gone
 from service.reconcile.drift import causes
+from service.reconcile.round import GoesRoundError, marks_of
 from service.reconcile.sweeps import Finding, Progress, Scope, Sweeps, locked
 from service.settings import Settings
 
@@ -31,6 +32,8 @@ _DELIVERY_TYPES = frozenset({"upload", "private", "authenticated"})
 _BY = "reconcile"
 # Assets of which the details show restrictions that the listing did not: after so many, it is known not to tell of any.
 _UNTOLD = 10
+# New assets of which a listing does not say what they are called: of so many, a sweep asks. The others are left to the next ones.
+_UNNAMED = 100
 
 # By Cloudinary's clock, a reading may lie up to two seconds before the moment at which it was really made: its `Date` and the
 # reading's clock are whole seconds. So much later, whatever happened before the sweep is older than the sweep's readings.
@@ -85,30 +88,34 @@ class Sweep:
         self._reader = Reader(account)
         self._begun_anew: set[Listing] = set()
         self._untold = 0  # restrictions
+        self._unnamed = 0  # assets asked about
 
     async def run(self) -> Report:
         """Sweep, or go on with a sweep that was stopped within the last two hours; raises `SweepUnderWayError`.
 
-        When Cloudinary or Kafka fails, the sweep is broken, and the next one goes on where it stood.
+        When Cloudinary or Kafka fails, the sweep is broken, and the next one goes on where it stood; unless a listing has gone
+        round, from which nothing is concluded: then it begins anew.
         """
         async with locked(self._pool, f"media_sweeps {self._account.name}") as lock:
             if lock is None:
                 raise SweepUnderWayError(cloud=self._account.name)
             progress = await self._sweeps.begin(self._scope, await self._listings())
             log.info("sweep begins", cloud=progress.cloud, sweep=progress.id, resumed=progress.resumed, listed=progress.listed)
-            status, reason = await self._sweep(progress, lock)
-            await self._sweeps.finish(progress, status, reason)
+            status, reason, resumable = await self._sweep(progress, lock)
+            await self._sweeps.finish(progress, status, reason, resumable=resumable)
             report = Report(progress, status, reason, await self._sweeps.kinds(progress))
         say = log.info if status == "complete" else log.error
         say("sweep ends", cloud=progress.cloud, sweep=progress.id, status=status, reason=reason, **_counts(report))
         return report
 
-    async def _sweep(self, progress: Progress, lock: Connection) -> tuple[Status, str | None]:
+    async def _sweep(self, progress: Progress, lock: Connection) -> tuple[Status, str | None, bool]:
         calls = progress.calls
         try:
             await asyncio.sleep(self._settling)
             while progress.at < len(progress.listings):
-                page = await self._next_page(progress)
+                at, page = progress.at, await self._next_page(progress)
+                marks = marks_of(page)
+                await self._require_new(progress, marks)
                 self._require(lock)
                 progress.listed += len(page.readings)
                 progress.cursor = page.cursor
@@ -118,7 +125,7 @@ class Sweep:
                 placeholder |= {reading.asset_id: True for reading in page.readings if is_gone(reading)}
                 # what counts as deleted goes with the rest that does, in the end
                 there = [reading for reading in page.readings if not placeholder[reading.asset_id]]
-                await self._sweeps.step(progress, placeholder, await self.compare(progress, there))
+                await self._sweeps.step(progress, placeholder, await self.compare(progress, there), (at, marks))
                 self._observe(progress)
             absence = Absence(self._sweeps, self._reader, self._settings, self._accept_missing)
             findings = await absence.conclude(progress, self)
@@ -127,14 +134,22 @@ class Sweep:
             self._observe(progress)
         except RefusedError as refused:
             await self._sweeps.step(progress, {}, refused.findings)
-            return "refused", str(refused)
+            return "refused", str(refused), False
         except NotDurableError as error:
-            return "broken", f"Kafka did not take a reading: {error.reason}"
+            return "broken", f"Kafka did not take a reading: {error.reason}", True
+        except GoesRoundError as error:
+            return "broken", str(error), False
         except (CloudinaryError, LockLostError) as error:
-            return "broken", str(error) or repr(error)
+            return "broken", str(error) or repr(error), True
         finally:
             progress.calls = calls + self._reader.calls
-        return "complete", None
+        return "complete", None, False
+
+    async def _require_new(self, progress: Progress, marks: Sequence[bytes]) -> None:
+        """Raise `GoesRoundError` if the page, or the cursor that it leads to, was met before in this listing."""
+        for mark, what in zip(marks, ("a page", "a cursor"), strict=False):
+            if await self._sweeps.has_marks(progress, progress.at, [mark]):
+                raise GoesRoundError(said=what, cloud=progress.cloud, function="resources")
 
     def _require(self, lock: Connection) -> None:
         if lock.is_closed():
@@ -143,14 +158,16 @@ class Sweep:
     async def compare(self, progress: Progress, readings: Sequence[Reading]) -> list[Finding]:
         """Announce the readings that differ from their rows, and give those that are drift."""
         rows = await self._sweeps.rows([reading.asset_id for reading in readings])
-        deleting = await self._sweeps.under_way([one.asset_id for one in readings if one.asset_id not in rows])
+        absent = [one.asset_id for one in readings if one.asset_id not in rows]
+        deleting = await self._sweeps.under_way(absent, ended=True)
         moves = await self._sweeps.folder_moves()
         differing: list[tuple[Reading, Kind | None, dict[str, dict[str, object]]]] = []
         for listed in readings:
             if listed.asset_id in deleting:
                 continue
             row = rows.get(listed.asset_id)
-            reading = await self._with_access(listed, row)
+            if (reading := await self._understood(listed, row)) is None:
+                continue
             if differs := difference(row, progress.cloud, reading, moves):
                 fields = {name: dict(values) for name, values in differs.fields.items()}
                 differing.append((reading, differs.kind, fields))
@@ -179,12 +196,28 @@ class Sweep:
         """Give the likely causes of drift."""
         return await causes(self._pool, progress.cloud, asset_ids)
 
+    async def _understood(self, listed: Reading, row: Asset | None) -> Reading | None:
+        """Give a reading that says all it must: a new row's name, and that a restriction was lifted. None: there is none."""
+        if listed.is_named or (row is not None and row.public_id is not None):
+            return await self._with_access(listed, row)
+        if self._unnamed >= _UNNAMED:
+            return None
+        self._unnamed += 1
+        reading = await self._reader.named(listed)
+        return None if reading is None else await self._with_access(reading, row)
+
     async def _with_access(self, reading: Reading, row: Asset | None) -> Reading:
-        """Ask for the details of a restricted asset that a listing shows without restrictions.
+        """Take null for no restrictions, and ask for the details of a restricted asset when a listing has no word of them.
 
         It is not documented whether listings tell of them; to take them for lifted must not hang on that.
         """
-        if row is None or not row.access_control or "access_control" in reading.resource or row.deleted_at is not None:
+        restricted = row is not None and bool(row.access_control)
+        if "access_control" in reading.resource and reading.resource["access_control"] is None:
+            if restricted:
+                return explicit(reading)
+            # of what was never restricted, it is nothing new
+            return Reading({name: value for name, value in reading.resource.items() if name != "access_control"}, reading.read_at)
+        if row is None or not restricted or "access_control" in reading.resource or row.deleted_at is not None:
             return reading
         if self._untold >= _UNTOLD:
             return reading
@@ -205,10 +238,9 @@ class Sweep:
                 raise
             self._begun_anew.add(listing)
             log.warning("cursor expired, the listing begins anew", cloud=progress.cloud, listing=listing, reason=error.said)
+            await self._sweeps.forget_marks(progress)
             progress.cursor = None
             page = await self._reader.page(listing, self._scope.prefix, None)
-        if page.cursor is not None and page.cursor == progress.cursor:
-            raise UnavailableError(said="a cursor that leads to itself", cloud=progress.cloud, function="resources")
         return page
 
     async def _listings(self) -> list[Listing]:
@@ -219,6 +251,7 @@ class Sweep:
             Listing(resource_type, delivery_type)
             for resource_type in self._scope.resource_types
             for delivery_type in sorted(_DELIVERY_TYPES | await self._sweeps.delivery_types(resource_type))
+            if is_plausible(delivery_type)
         ]
 
 

@@ -12,12 +12,10 @@ import orjson
 from schemas.asset import Asset
 from schemas.clock import Clock
 from schemas.folder import FolderAct, FolderEvent
-from service.cloudinary.reading import Listing
+from service.cloudinary.reading import RESOURCE_TYPES, Listing
 from service.database import Connection, Pool
 from service.reconcile.difference import Kind
 from service.sql import query
-
-RESOURCE_TYPES = ("image", "video", "raw")
 
 # An unfinished sweep goes on for so long: its cursors expire. Longer than the hour that it may have waited for calls.
 _RESUMABLE_SECONDS = 7200.0
@@ -97,13 +95,24 @@ class Sweeps:
         await self._pool.execute(query("reconciliation", "abandon"), self._cloud, row["id"])
         return _progress_of(row, scope, resumed=resumed)
 
-    async def step(self, progress: Progress, seen: Mapping[str, bool], findings: Collection[Finding]) -> None:
-        """Note what a page has brought, and where to go on: together, or nothing. `seen`: asset id -> only its placeholder."""
+    async def step(
+        self,
+        progress: Progress,
+        seen: Mapping[str, bool],
+        findings: Collection[Finding],
+        marks: tuple[int, Sequence[bytes]] | None = None,
+    ) -> None:
+        """Note what a page has brought, and where to go on: together, or nothing. `seen`: asset id -> only its placeholder.
+
+        `marks`: what tells the page, and the next one's cursor, from all others of the listing; of which listing.
+        """
         async with self._pool.acquire() as connection, connection.transaction():
             if seen:
                 await connection.execute(query("reconciliation", "see"), progress.id, list(seen), list(seen.values()))
             if findings:
                 await connection.execute(query("reconciliation", "find"), *_columns(progress, findings))
+            if marks:
+                await connection.execute(query("reconciliation", "mark"), progress.id, *marks)
             await connection.execute(
                 query("reconciliation", "progress"),
                 progress.id,
@@ -115,10 +124,19 @@ class Sweeps:
                 progress.missing,
             )
 
-    async def finish(self, progress: Progress, status: str, reason: str | None) -> None:
-        """Note a sweep's end, and forget what no sweep needs any more."""
+    async def has_marks(self, progress: Progress, at: int, marks: Sequence[bytes]) -> bool:
+        """Tell whether the sweep has met one of them in this listing, before it was stopped too."""
+        return bool(await self._pool.fetchval(query("reconciliation", "has_marks"), progress.id, at, marks))
+
+    async def forget_marks(self, progress: Progress) -> None:
+        """Forget those of the listing under way, which begins anew."""
+        await self._pool.execute(query("reconciliation", "forget_marks"), progress.id, progress.at)
+
+    async def finish(self, progress: Progress, status: str, reason: str | None, *, resumable: bool = True) -> None:
+        """Note a sweep's end, whether a broken one can go on, and forget what no sweep needs any more."""
+        about = (progress.id, status, reason, progress.calls, resumable)
         async with self._pool.acquire() as connection, connection.transaction():
-            await connection.execute(query("reconciliation", "finish"), progress.id, status, reason, progress.calls)
+            await connection.execute(query("reconciliation", "finish"), *about)
             await connection.execute(query("reconciliation", "forget_seen"), self._cloud, _RESUMABLE_SECONDS)
             await connection.execute(query("reconciliation", "forget_sweeps"), self._cloud, _KEPT_DAYS)
 
@@ -144,7 +162,8 @@ class Sweeps:
     async def unseen(self, progress: Progress, grace: float, after: str, limit: int) -> dict[str, bool]:
         """Give `limit` of the live rows after an id of which the sweep has listed nothing but a placeholder, or nothing at all.
 
-        Asset id -> whether a placeholder was listed. The others were at rest since `grace` seconds before it began.
+        Asset id -> whether a placeholder was listed. The others were at rest since `grace` seconds before it began, or we have
+        destroyed their assets.
         """
         arguments = (*self._scope(progress), progress.id, grace, after, limit)
         rows = await self._pool.fetch(query("reconciliation", "unseen"), *arguments)
@@ -155,11 +174,11 @@ class Sweeps:
         rows = await self._pool.fetch(query("reconciliation", "listed"), progress.id, limit, self._cloud)
         return [row["asset_id"] for row in rows]
 
-    async def under_way(self, asset_ids: Collection[str]) -> set[str]:
-        """Give those of the assets that we are deleting."""
+    async def under_way(self, asset_ids: Collection[str], *, ended: bool) -> set[str]:
+        """Give those of the assets that we are deleting; `ended`: or have just deleted."""
         if not asset_ids:
             return set()
-        rows = await self._pool.fetch(query("reconciliation", "under_way"), self._cloud, list(asset_ids))
+        rows = await self._pool.fetch(query("reconciliation", "under_way"), self._cloud, list(asset_ids), ended)
         return {row["asset_id"] for row in rows}
 
     async def delivery_types(self, resource_type: str) -> set[str]:

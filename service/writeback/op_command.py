@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import typer
@@ -22,6 +21,7 @@ from service.printing import print_json
 from service.settings import Settings
 from service.sql import query
 from service.terminal import complain, say
+from service.writeback.checks import UPLOADED_FROM, url_fault
 from service.writeback.op_arguments import BIGINT_MAX, UnusableArgumentError, access_control_of, filled, list_or_text, pairs_of
 from service.writeback.operations import Kind, Origin, Request, Status
 from service.writeback.store import enqueue
@@ -214,7 +214,7 @@ def access(
 
 @app.command()
 def upload(
-    url: Annotated[str, typer.Argument(metavar="URL", help="Where Cloudinary gets the file: http, https, s3, gs or ftp.")],
+    url: Annotated[str, typer.Argument(metavar="URL", help=f"Where Cloudinary gets the file: {UPLOADED_FROM}.")],
     *,
     public_id: Annotated[
         str | None, typer.Option(help="Default: a random one. An asset of this name is never overwritten.")
@@ -231,11 +231,10 @@ def upload(
     json: Json = False,
 ) -> None:
     """Have Cloudinary upload a file from a URL. If it can't be mirrored, it is destroyed again."""
-    if urlsplit(url).scheme not in {"http", "https", "s3", "gs", "ftp"}:
-        raise UnusableArgumentError(argument=url, reason="Cloudinary gets files by http, https, s3, gs or ftp")
+    if reason := url_fault(url):
+        raise UnusableArgumentError(argument=url[:200], reason=reason)
     settings = command_settings(data_dir)
-    # which cloud it is for is found as for `send`
-    name, _ = settings.sender(cloud, None, None)
+    name = settings.cloud_called(cloud)
     options = {"tags": tag, "asset_folder": to_folder, "display_name": display}
     request = Request(
         name,

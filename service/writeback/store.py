@@ -12,6 +12,7 @@ import orjson
 import structlog
 
 from schemas.asset import AssetName
+from schemas.json import clean_text
 from service.database import Connection, Pool
 from service.mirror.patience import OUTAGES
 from service.settings import Settings
@@ -23,6 +24,7 @@ log = structlog.get_logger(__name__)
 CHANNEL = "media_operations"
 
 _LONGEST_BACKOFF = 600.0  # seconds
+_ERROR_CHARACTERS = 4000
 
 
 class LostClaimError(Exception):
@@ -85,7 +87,7 @@ class OperationStore:
 
     async def release(self, operation: Operation, error: str, seconds: float, *, was_a_try: bool = True) -> Settled:
         """Have it tried again in `seconds`. Raises `LostClaimError`."""
-        await self._ours("release", operation, error, seconds, was_a_try)
+        await self._ours("release", operation, _kept(error), seconds, was_a_try)
         return Settled(operation, Status.PENDING, error)
 
     async def again(self, operation: Operation, error: str) -> Settled:
@@ -129,7 +131,8 @@ class OperationStore:
         result: Mapping[str, Any] | None,
         asset_id: str | None,
     ) -> Settled:
-        await self._ours("finish", operation, error, orjson.dumps(result or {}), asset_id)
+        said = None if error is None else _kept(error)
+        await self._ours("finish", operation, said, orjson.dumps(result or {}), asset_id)
         return Settled(operation, status, error)
 
     async def _ours(self, name: str, operation: Operation, *arguments: object) -> None:
@@ -176,6 +179,11 @@ def _claims(operations: Iterable[Operation]) -> tuple[list[int], list[int]]:
     return [operation.id for operation in operations], [operation.claims for operation in operations]
 
 
+def _kept(error: str) -> str:
+    """Give what is kept of a reason, in which others' words may be."""
+    return clean_text(error[:_ERROR_CHARACTERS])
+
+
 def _operation(row: asyncpg.Record) -> Operation:
     named = row["public_id"] is not None and row["resource_type"] is not None and row["type"] is not None
     return Operation(
@@ -188,6 +196,6 @@ def _operation(row: asyncpg.Record) -> Operation:
         expected_version=row["expected_version"],
         attempts=row["attempts"],
         claims=row["claims"],
-        result=row["result"],
+        result=row["result"] if isinstance(row["result"], dict) else {},
         started_at=row["started_at"],
     )

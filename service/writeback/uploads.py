@@ -13,9 +13,13 @@ from schemas.asset import AssetName
 from service.cloudinary.announcer import Announcer
 from service.cloudinary.client import Account, Purpose
 from service.cloudinary.errors import AlreadyExistsError, CloudinaryError, CredentialsError, RateLimitedError
-from service.cloudinary.reading import Reader, Reading
+from service.cloudinary.reading import Reader, Reading, explicit
+from service.database import DatabaseUnreachableError
+from service.mirror.patience import OUTAGES
 from service.publisher import NotDurableError
 from service.settings import Settings
+from service.writeback.attempt import attempted
+from service.writeback.checks import fault_of, fault_of_upload
 from service.writeback.effects import context_of, is_there
 from service.writeback.operations import Operation, Settled
 from service.writeback.store import LostClaimError, OperationStore
@@ -62,11 +66,7 @@ class Uploads:
 
     async def _one(self, operation: Operation) -> Settled | None:
         try:
-            if "undo" in operation.result:
-                return await self._undo(operation)
-            if self._store.is_beyond(operation):
-                return await self._begin_undo(operation, "given up: no try came to its end")
-            return await self._try(operation)
+            return await self._go_on(operation)
         except CredentialsError as error:
             await self._store.release(operation, str(error), 0, was_a_try=False)
             raise
@@ -75,6 +75,24 @@ class Uploads:
         except LostClaimError:
             log.warning("upload was taken up by another worker", operation=operation.id)
             return None
+        except (DatabaseUnreachableError, *OUTAGES):
+            raise
+        except Exception as error:
+            # tried again in a while, rather than left to its lease
+            await self._begin_again(operation, f"the write-back failed: {error!r}")
+            raise
+
+    async def _go_on(self, operation: Operation) -> Settled:
+        if reason := fault_of_upload(operation):
+            return await self._store.fail(operation, reason)
+        if "undo" in operation.result:
+            return await self._undo(operation)
+        if self._store.is_beyond(operation):
+            return await self._begin_undo(operation, "given up: no try came to its end")
+        if reason := fault_of(operation):
+            may_be_there = operation.result.get("unsure_until") or "asset_id" in operation.result
+            return await (self._begin_undo if may_be_there else self._store.fail)(operation, reason)
+        return await self._try(operation)
 
     async def _try(self, operation: Operation) -> Settled:
         try:
@@ -108,7 +126,7 @@ class Uploads:
         context = dict(options.pop("context", {})) | {MARK: arguments["token"]}
         # it may still come to be after a time-out, and after us
         await self._store.note(operation, {"unsure_until": self._until(self._settings.cloudinary_timeout * 2)})
-        await self._account.call(
+        call = self._account.call(
             uploader.upload,
             arguments["url"],
             public_id=name.public_id,
@@ -120,6 +138,7 @@ class Uploads:
             **options,
             purpose=Purpose.WRITE,
         )
+        await attempted(call, self._account.name)
         await self._store.note(operation, {"unsure_until": None})
 
     async def _failed(self, operation: Operation, error: CloudinaryError, *, begun: bool) -> Settled:
@@ -147,7 +166,8 @@ class Uploads:
         told = {name: resource.get(name) for name in ("asset_id", "version", "secure_url", "bytes")}
         await self._store.note(operation, told, asset_id)
         try:
-            digest = await self._announcer.announce(self._account, "snapshot", resource, reading.read_at, "upload")
+            told_of = explicit(reading).resource
+            digest = await self._announcer.announce(self._account, "snapshot", told_of, reading.read_at, "upload")
         except NotDurableError as error:
             if await self._store.is_mirrored(operation.cloud, asset_id):
                 return await self._store.complete(operation)  # its own webhook was faster
@@ -167,7 +187,8 @@ class Uploads:
             if reading is not None and is_ours(operation, reading.resource):
                 # by its id, which nobody else can have got in the meantime
                 ids = [str(reading.resource["asset_id"])]
-                await self._account.call(api.delete_resources_by_asset_ids, ids, invalidate=True, purpose=Purpose.WRITE)
+                call = self._account.call(api.delete_resources_by_asset_ids, ids, invalidate=True, purpose=Purpose.WRITE)
+                await attempted(call, self._account.name)
                 reading, _ = await self._find(operation)
                 if reading is not None and is_ours(operation, reading.resource):
                     return await self._store.release(operation, f"{reason}; it is not gone yet", pause)
@@ -185,12 +206,14 @@ class Uploads:
     async def _find(self, operation: Operation) -> tuple[Reading | None, datetime]:
         """Give what is there: under its id, once it is known, else under its name; and when that was read."""
         if asset_id := operation.result.get("asset_id"):
-            found = await self._reader.by_ids([str(asset_id)])
+            ((_, found),) = await self._reader.by_ids([str(asset_id)])
             reading = found.readings.get(str(asset_id))
         else:
             name = _name(operation)
-            found = await self._reader.by_names(name.resource_type, name.type, [name.public_id])
+            ((_, found),) = await self._reader.by_names(name.resource_type, name.type, [name.public_id])
             reading = found.readings.get(name.public_id)
+        if found.refused is not None:
+            raise found.refused
         return (reading if reading and is_there(reading.resource) else None), found.read_at
 
     def _until(self, seconds: float) -> str:
@@ -199,7 +222,8 @@ class Uploads:
 
 def is_ours(operation: Operation, resource: Mapping[str, Any]) -> bool:
     """Tell whether an asset is what this operation has uploaded."""
-    return bool(context_of(resource).get(MARK) == operation.arguments["token"])
+    token = operation.arguments["token"]
+    return isinstance(token, str) and bool(context_of(resource).get(MARK) == token)
 
 
 def _name(operation: Operation) -> AssetName:
@@ -211,5 +235,8 @@ def _taken(operation: Operation) -> str:
     return f"an asset {_name(operation)} exists already at Cloudinary; it was left as it is. Upload under another public id"
 
 
-def _seconds_to(moment: str) -> float:
-    return (datetime.fromisoformat(moment) - datetime.now(UTC)).total_seconds()
+def _seconds_to(moment: object) -> float:
+    try:
+        return (datetime.fromisoformat(str(moment)) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError):  # not written by us
+        return 0.0

@@ -30,6 +30,7 @@ _LONG_AGO_SECONDS = 86400.0  # what was not looked at while we were away
 _EXPIRE_SECONDS = 3600.0
 _OUTAGE_SECONDS = 1.0
 _REFUSED_SECONDS = 60.0
+_FAILED_SECONDS = 5.0  # what it failed with waits for longer and longer, the others need not
 _DRAIN_SECONDS = 10.0
 
 
@@ -99,7 +100,7 @@ class Writeback:
             except Exception:
                 # in what this cloud's operations show; it is not to stop the others, nor the roles beside
                 log.exception("operations wait, the write-back failed", cloud=cloud)
-                pause = _REFUSED_SECONDS
+                pause = _FAILED_SECONDS
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await wake.wait()
@@ -157,6 +158,8 @@ class Writeback:
                 await self._confirm()
             except OUTAGES as error:
                 log.warning("operations not confirmed", reason=str(error) or repr(error))
+            except Exception:
+                log.exception("operations not confirmed")
             await asyncio.sleep(_CONFIRM_SECONDS)
 
     async def _confirm(self, seconds: float = _RECENT_SECONDS) -> None:

@@ -1,7 +1,7 @@
 """Operations on assets that are there: one reading for a whole batch, then the calls that are still needed."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -17,7 +17,11 @@ from service.cloudinary.errors import (
     RateLimitedError,
 )
 from service.cloudinary.reading import Found, Reader
-from service.writeback.effects import Call, calls, is_done, is_there, objection
+from service.database import DatabaseUnreachableError
+from service.mirror.patience import OUTAGES
+from service.writeback.attempt import attempted
+from service.writeback.checks import fault_of
+from service.writeback.effects import Call, Resource, calls, is_done, is_there, objection
 from service.writeback.operations import Kind, Operation, Settled
 from service.writeback.store import LostClaimError, OperationStore
 
@@ -47,7 +51,14 @@ class Writer:
         if not operations:
             return []
         async with self._store.held(operations):
-            return await _Batch(self._account, self._store, self._reader, operations).run()
+            batch = _Batch(self._account, self._store, self._reader, operations)
+            try:
+                return await batch.run()
+            except (CredentialsError, DatabaseUnreachableError, *OUTAGES):
+                raise
+            except Exception as error:
+                await batch.let_go(f"the write-back failed: {error!r}")
+                raise
 
 
 class _Batch:
@@ -80,31 +91,50 @@ class _Batch:
             raise self._refused
         return self._settled
 
+    async def let_go(self, error: str) -> None:
+        """Have what is unsettled tried again, rather than leave it to its lease."""
+        for id_ in list(self._open):
+            await self._try_again(id_, error)
+
     async def _look(self) -> dict[int, Sequence[Call]]:
-        """Read what is there, and settle what needs no call; gives the calls of the others."""
+        """Read what is there, and settle what needs no call, or can't be done; gives the calls of the others."""
+        for id_, operation in list(self._open.items()):
+            if reason := fault_of(operation):
+                await self._settle(id_, reason)
         found = await self._read(list(self._open))
-        if found:
-            ours = await self._store.start(list(self._open.values()), min(those.read_at for _, those in found.values()))
+        if read_at := [those.read_at for _, those in found.values() if those.refused is None]:
+            ours = await self._store.start(list(self._open.values()), min(read_at))
             self._open = {id_: operation for id_, operation in self._open.items() if id_ in ours}
         todo: dict[int, Sequence[Call]] = {}
         done: list[int] = []
         for id_, operation in list(self._open.items()):
-            resource, _ = found[operation.asset_id or ""]
-            if is_done(operation, resource) and (resource is None or objection(operation, resource) is None):
+            resource, those = found[operation.asset_id or ""]
+            if those.refused is not None:
+                await self._all_failed([id_], those.refused)
+                continue
+            try:
+                is_so, reason, wanted = _weighed(operation, resource)
+            except Exception as error:  # in what this one is, or is done to; the others have nothing to do with it
+                log.exception("operation can't be understood", operation=id_, cloud=operation.cloud, kind=operation.kind)
+                await self._settle(id_, f"it can't be done: {error!r}")
+                continue
+            if is_so:
                 done.append(id_)
-            elif reason := objection(operation, resource):
+            elif reason:
                 await self._settle(id_, reason)
             elif self._store.is_beyond(operation):
                 await self._settle(id_, f"given up: {operation.attempts - 1} workers have crashed over it")
-            elif resource is not None:
-                todo[id_] = calls(operation, resource)
+            else:
+                todo[id_] = wanted
         await self._complete(done)
         return todo
 
     async def _read(self, ids: Sequence[int]) -> dict[str, tuple[Mapping[str, Any] | None, Found]]:
         """Read what is there of these operations' assets, by key. What can't be read fails, and no other with it."""
+        if not ids:
+            return {}
         try:
-            looked = await self._reader.by_keys({self._open[id_].asset_id or "" for id_ in ids})
+            looked = await attempted(self._reader.by_keys({self._open[id_].asset_id or "" for id_ in ids}), self._account.name)
         except CloudinaryError as error:
             if len(ids) == 1 or error.passing or isinstance(error, CredentialsError):
                 await self._all_failed(ids, error)
@@ -121,21 +151,23 @@ class _Batch:
     async def _destroy(self, operations: Sequence[Operation]) -> None:
         """Destroy in one call, by id: whatever they are called by now, and whatever is called so now."""
         ids = [operation.id for operation in operations]
+        call = self._account.call(
+            api.delete_resources_by_asset_ids,
+            [operation.known_id for operation in operations],
+            invalidate=True,
+            purpose=Purpose.WRITE,
+        )
         try:
-            answer = await self._account.call(
-                api.delete_resources_by_asset_ids,
-                [operation.known_id for operation in operations],
-                invalidate=True,
-                purpose=Purpose.WRITE,
-            )
+            answer = await attempted(call, self._account.name)
         except CloudinaryError as error:
             await self._all_failed(ids, error)
             return
-        told = answer.body.get("deleted") or {}
+        deleted = answer.body.get("deleted")
+        told = deleted if isinstance(deleted, Mapping) else {}
         await self._complete([operation.id for operation in operations if operation.known_id in told])
         for operation in operations:
             if operation.known_id not in told:
-                # a part only, or told in a way that we don't know: the next reading tells
+                # a part only, or by other names than we asked by: the next reading tells
                 await self._try_again(operation.id, "Cloudinary's answer does not tell whether it was deleted")
 
     async def _round(self, due: Mapping[int, Call]) -> None:
@@ -143,14 +175,18 @@ class _Batch:
         groups: dict[str, list[int]] = {}
         for id_, call in due.items():
             groups.setdefault(call.shared or f"#{id_}", []).append(id_)
-        await asyncio.gather(*(self._make([(id_, due[id_]) for id_ in ids]) for ids in groups.values()))
+        making = (self._make([(id_, due[id_]) for id_ in ids]) for ids in groups.values())
+        for made in await asyncio.gather(*making, return_exceptions=True):
+            if isinstance(made, BaseException):
+                raise made
 
     async def _make(self, group: Sequence[tuple[int, Call]]) -> None:
         call = group[0][1]
         arguments = (*call.arguments, [each.name.public_id for _, each in group]) if call.shared else call.arguments
         kind = {"resource_type": call.name.resource_type, "type": call.name.type}
         try:
-            answer = await self._account.call(call.function, *arguments, **kind, **call.options, purpose=Purpose.WRITE)
+            calling = self._account.call(call.function, *arguments, **kind, **call.options, purpose=Purpose.WRITE)
+            answer = await attempted(calling, self._account.name)
             if call.shared and isinstance(reached := answer.body.get("public_ids"), list):
                 # what was renamed since we looked is left out without a word
                 for id_ in [id_ for id_, each in group if each.name.public_id not in reached]:
@@ -183,6 +219,9 @@ class _Batch:
         if isinstance(error, NotFoundError) or operation.kind is Kind.RENAME:
             try:
                 ((_, found),) = await self._reader.by_keys([operation.asset_id or ""])
+                if found.refused is not None:
+                    await self._settle(id_, in_words(operation, error))
+                    return
             except CloudinaryError as unreadable:
                 await self._try_again(id_, f"{error} Then: {unreadable}")
                 return
@@ -197,33 +236,37 @@ class _Batch:
         await self._settle(id_, in_words(operation, error))
 
     async def _complete(self, ids: Sequence[int]) -> None:
-        operations = [self._open.pop(id_) for id_ in ids]
+        operations = [self._open[id_] for id_ in ids]
         if operations:
             self._settled += await self._store.complete_all(operations)
+        for id_ in ids:
+            del self._open[id_]
 
     async def _settle(self, id_: int, error: str | None) -> None:
         """End it: well, or with a reason."""
-        operation = self._open.pop(id_)
-        try:
-            settled = await (self._store.fail(operation, error) if error else self._store.complete(operation))
-        except LostClaimError:
-            log.warning("operation was taken up by another worker", operation=id_)
-            return
-        self._settled.append(settled)
+        operation = self._open[id_]
+        await self._end(id_, self._store.fail(operation, error) if error else self._store.complete(operation))
 
     async def _try_again(self, id_: int, error: str) -> None:
-        operation = self._open.pop(id_)
-        try:
-            self._settled.append(await self._store.again(operation, error))
-        except LostClaimError:
-            log.warning("operation was taken up by another worker", operation=id_)
+        await self._end(id_, self._store.again(self._open[id_], error))
 
     async def _release(self, id_: int, error: str, seconds: float) -> None:
-        operation = self._open.pop(id_)
+        await self._end(id_, self._store.release(self._open[id_], error, seconds, was_a_try=False))
+
+    async def _end(self, id_: int, settling: Coroutine[object, object, Settled]) -> None:
         try:
-            self._settled.append(await self._store.release(operation, error, seconds, was_a_try=False))
+            self._settled.append(await settling)
         except LostClaimError:
             log.warning("operation was taken up by another worker", operation=id_)
+        del self._open[id_]
+
+
+def _weighed(operation: Operation, resource: Resource | None) -> tuple[bool, str | None, Sequence[Call]]:
+    """Tell whether it is so already, what speaks against it, and which calls would make it so."""
+    against = objection(operation, resource)
+    if is_done(operation, resource) and (resource is None or against is None):
+        return True, None, ()
+    return False, against, calls(operation, resource) if resource is not None and against is None else ()
 
 
 def in_words(operation: Operation, error: CloudinaryError) -> str:

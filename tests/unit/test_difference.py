@@ -5,7 +5,8 @@ from typing import Any
 
 from schemas.asset import Asset
 from schemas.folder import FolderEvent
-from service.cloudinary.reading import Reading, stated
+from service.cloudinary.reading import Reading
+from service.cloudinary.resources import stated
 from service.reconcile.difference import Difference, Kind, difference
 from tests.bodies import ASSET, BEGINNING, CLOUD, delete, triggered, upload
 from tests.folding import MemoryMirror

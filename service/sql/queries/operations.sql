@@ -26,7 +26,8 @@ WITH due AS (
     LIMIT $5
     FOR UPDATE SKIP LOCKED)
 UPDATE media_operations AS o SET
-    status = 'processing', attempts = attempts + 1, claims = claims + 1, lease_until = now() + make_interval(secs => $3)
+    status = 'processing', attempts = least(attempts, 1000000) + 1, claims = claims % 2000000000 + 1,
+    lease_until = now() + make_interval(secs => $3)
 FROM due WHERE o.id = due.id
 RETURNING o.id, cloud, asset_id, kind, arguments, public_id, resource_type, type, expected_version, attempts, claims, result, started_at
 
@@ -49,7 +50,8 @@ RETURNING o.id, started_at
 -- asset is still there, and the account is asked, so that its row comes back.
 WITH finished AS (
     UPDATE media_operations SET
-        status = CASE WHEN $3::text IS NULL THEN 'completed' ELSE 'failed' END, error = $3, result = result || $4,
+        status = CASE WHEN $3::text IS NULL THEN 'completed' ELSE 'failed' END, error = $3,
+        result = CASE jsonb_typeof(result) WHEN 'object' THEN result ELSE '{}' END || $4,
         asset_id = coalesce(asset_id, $5), completed_at = now(), lease_until = NULL
     WHERE id = $1 AND claims = $2 AND status = 'processing'
     RETURNING id, cloud, asset_id, status, origin),
@@ -77,7 +79,8 @@ RETURNING id
 
 -- name: note
 -- What is known of an upload by now, for whoever takes it up after a crash. Returns the id unless another worker has.
-UPDATE media_operations SET result = result || $3, asset_id = coalesce(asset_id, $4)
+UPDATE media_operations SET
+    result = CASE jsonb_typeof(result) WHEN 'object' THEN result ELSE '{}' END || $3, asset_id = coalesce(asset_id, $4)
 WHERE id = $1 AND claims = $2 AND status = 'processing'
 RETURNING id
 

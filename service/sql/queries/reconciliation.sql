@@ -9,7 +9,7 @@ SELECT pg_advisory_unlock_all()
 -- A sweep of the same scope that can go on where it stopped.
 SELECT * FROM media_sweeps
 WHERE cloud = $1 AND resource_types = $2::text[] AND prefix IS NOT DISTINCT FROM $3 AND dry_run = $4
-  AND status IN ('running', 'broken') AND progressed_at > now() - make_interval(secs => $5)
+  AND status IN ('running', 'broken') AND resumable AND progressed_at > now() - make_interval(secs => $5)
 ORDER BY id DESC LIMIT 1
 
 -- name: begin
@@ -34,6 +34,16 @@ INSERT INTO media_sweep_seen AS s (sweep_id, asset_id, placeholder)
 SELECT $1, asset_id, bool_and(placeholder) FROM unnest($2::text[], $3::boolean[]) AS l (asset_id, placeholder) GROUP BY asset_id
 ON CONFLICT (sweep_id, asset_id) DO UPDATE SET placeholder = false WHERE s.placeholder AND NOT excluded.placeholder
 
+-- name: mark
+-- What tells a page of listing $2, and the cursor of the next one, from all others.
+INSERT INTO media_sweep_marks (sweep_id, pass, mark) SELECT $1, $2, unnest($3::bytea[]) ON CONFLICT DO NOTHING
+
+-- name: has_marks
+SELECT EXISTS (SELECT FROM media_sweep_marks WHERE sweep_id = $1 AND pass = $2 AND mark = ANY ($3::bytea[]))
+
+-- name: forget_marks
+DELETE FROM media_sweep_marks WHERE sweep_id = $1 AND pass = $2
+
 -- name: find
 -- What was found; the first finding about an asset stays.
 INSERT INTO media_drift (sweep_id, cloud, asset_id, resource_type, type, public_id, kind, fields, cause, announced)
@@ -43,14 +53,17 @@ FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::json
 ON CONFLICT DO NOTHING
 
 -- name: finish
-UPDATE media_sweeps SET status = $2, reason = $3, calls = $4, finished_at = now(), progressed_at = now() WHERE id = $1
+UPDATE media_sweeps SET status = $2, reason = $3, calls = $4, resumable = $5, finished_at = now(), progressed_at = now()
+WHERE id = $1
 
 -- name: forget_seen
 -- Of every sweep of the cloud that nothing will go on with: those that have ended, and those that ended long ago in the middle.
-DELETE FROM media_sweep_seen
-WHERE sweep_id IN (
+WITH over AS (
     SELECT id FROM media_sweeps
-    WHERE cloud = $1 AND (status IN ('complete', 'refused') OR progressed_at <= now() - make_interval(secs => $2)))
+    WHERE cloud = $1
+      AND (status IN ('complete', 'refused') OR NOT resumable OR progressed_at <= now() - make_interval(secs => $2))),
+marks AS (DELETE FROM media_sweep_marks WHERE sweep_id IN (SELECT id FROM over))
+DELETE FROM media_sweep_seen WHERE sweep_id IN (SELECT id FROM over)
 
 -- name: forget_sweeps
 -- Old sweeps with their findings, but for the last of each cloud.
@@ -88,7 +101,7 @@ GROUP BY cloud
 
 -- name: unseen
 -- Those of them that sweep $6 has listed as placeholders, or not at all, and then only if they were at rest since $7 seconds before it
--- began; $9 of them after the id $8.
+-- began, or our own deletion has ended and nothing was heard since; $9 of them after the id $8.
 SELECT a.asset_id, s.asset_id IS NOT NULL AS placeholder
 FROM media_assets AS a LEFT JOIN media_sweep_seen AS s ON s.sweep_id = $6 AND s.asset_id = a.asset_id
 WHERE cloud = $1 AND deleted_at IS NULL
@@ -97,7 +110,11 @@ WHERE cloud = $1 AND deleted_at IS NULL
   AND ($4::text IS NULL OR starts_with(public_id, $4))
   AND (s.placeholder
        OR s.asset_id IS NULL
-          AND updated_at < (SELECT started_at - make_interval(secs => $7) FROM media_sweeps WHERE id = $6))
+          AND (updated_at < (SELECT started_at - make_interval(secs => $7) FROM media_sweeps WHERE id = $6)
+               OR EXISTS (
+                   SELECT FROM media_operations AS o
+                   WHERE o.cloud = a.cloud AND o.asset_id = a.asset_id AND kind = 'destroy' AND status = 'completed'
+                     AND confirmed_at IS NULL AND completed_at >= a.updated_at)))
   AND a.asset_id > $8
 ORDER BY a.asset_id
 LIMIT $9
@@ -117,10 +134,10 @@ ORDER BY asset_id DESC
 LIMIT $3
 
 -- name: under_way
--- Of these assets, those that we are deleting, or have just deleted: that they are not in both places is no drift.
+-- Of these assets, those that we are deleting, or ($3) have just deleted: that they are not in both places is no drift.
 SELECT DISTINCT asset_id FROM media_operations
 WHERE cloud = $1 AND asset_id = ANY ($2::text[]) AND kind IN ('destroy', 'upload')
-  AND (status IN ('pending', 'processing') OR status = 'completed' AND completed_at > now() - interval '15 minutes')
+  AND (status IN ('pending', 'processing') OR $3 AND status = 'completed' AND completed_at > now() - interval '15 minutes')
 
 -- name: delivery_types
 -- Delivery types that the mirror knows of a resource type.
