@@ -12,6 +12,8 @@ import orjson
 
 from schemas.json import JSONObject
 
+_LONGEST_KEY = 500  # characters; a public id has at most 255, and a folder's path may have more
+
 
 class NotOursError(ValueError):
     """A record on the topic lacks the headers that the gateway writes."""
@@ -68,7 +70,8 @@ def digest_of(body: bytes) -> str:
 def record_key_of(body: JSONObject) -> str:
     """Give the key that keeps the notifications of an asset in one partition: its asset id, or the best the body has.
 
-    A body about several assets gets the key of its first; order across partitions is never relied upon.
+    One longer than any name of Cloudinary's is its digest: Kafka takes no key of megabytes. A body about several assets gets the
+    key of its first; order across partitions is never relied upon.
     """
     subject = body
     resources = body.get("resources")
@@ -80,5 +83,9 @@ def record_key_of(body: JSONObject) -> str:
     for field in ("asset_id", "public_id", "to_public_id", "folder_path", "to_path"):
         value = subject.get(field)
         if isinstance(value, str) and value:
-            return value
-    return str(body.get("notification_type", ""))
+            return _bounded(value)
+    return _bounded(str(body.get("notification_type", "")))
+
+
+def _bounded(key: str) -> str:
+    return key if len(key) <= _LONGEST_KEY else digest_of(key.encode(errors="replace"))
