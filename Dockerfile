@@ -20,15 +20,16 @@ RUN /opt/development/bin/pip wheel --no-deps --no-build-isolation --wheel-dir di
 
 FROM python:3.13-slim
 COPY --from=builder /opt/mediamirror /opt/mediamirror
-# Each role has a container of its own, and answers on the same port.
+# Each role has a container of its own, and answers on the same port; the gateway's /readyz and /metrics are on another.
 ENV PATH="/opt/mediamirror/bin:$PATH" PYTHONUNBUFFERED=1 \
-    MEDIAMIRROR_GATEWAY_HOST=0.0.0.0 MEDIAMIRROR_MIRROR_HOST=0.0.0.0 MEDIAMIRROR_RELAY_HOST=0.0.0.0 \
+    MEDIAMIRROR_GATEWAY_HOST=0.0.0.0 MEDIAMIRROR_ADMIN_HOST=0.0.0.0 MEDIAMIRROR_ADMIN_PORT=8081 \
+    MEDIAMIRROR_MIRROR_HOST=0.0.0.0 MEDIAMIRROR_RELAY_HOST=0.0.0.0 \
     MEDIAMIRROR_RECONCILER_HOST=0.0.0.0 MEDIAMIRROR_WRITEBACK_HOST=0.0.0.0 MEDIAMIRROR_POLLER_HOST=0.0.0.0 \
     MEDIAMIRROR_MIRROR_PORT=8080 MEDIAMIRROR_RELAY_PORT=8080 MEDIAMIRROR_RECONCILER_PORT=8080 \
     MEDIAMIRROR_WRITEBACK_PORT=8080 MEDIAMIRROR_POLLER_PORT=8080
 # A number, so that Kubernetes can see that it is not root.
 USER 10001:10001
-EXPOSE 8080
+EXPOSE 8080 8081
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=15s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/livez', timeout=3)"]

@@ -86,7 +86,7 @@ class Site:
             "reconcile_every": 0,
             "log_level": "warning",
             "log_format": "json",
-            **{f"{role}_port": free_port() for role in _ROLES},
+            **{f"{role}_port": free_port() for role in (*_ROLES, "admin")},
         }
 
 

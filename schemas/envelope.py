@@ -13,7 +13,7 @@ import orjson
 
 from schemas.json import JSONObject
 
-_LONGEST_KEY = 2_000  # characters
+_LONGEST_KEY = 500  # characters; a public id has at most 255, and a folder's path may have more
 
 
 class NotOursError(ValueError):
@@ -83,8 +83,8 @@ def digest_of(body: bytes) -> str:
 def record_key_of(body: JSONObject) -> str:
     """Give the key that keeps the notifications of an asset in one partition: its asset id, or the best the body has.
 
-    A body about several assets gets the key of its first; order across partitions is never relied upon. Of what is too long for
-    a name, its digest does as well.
+    One longer than any name of Cloudinary's is its digest: Kafka takes no key of megabytes. A body about several assets gets the
+    key of its first; order across partitions is never relied upon.
     """
     subject = body
     resources = body.get("resources")
@@ -98,5 +98,9 @@ def record_key_of(body: JSONObject) -> str:
     for field in ("asset_id", "public_id", "to_public_id", "folder_path", "to_path"):
         value = subject.get(field)
         if isinstance(value, str) and value:
-            return value if len(value) <= _LONGEST_KEY else digest_of(value.encode(errors="replace"))
-    return str(body.get("notification_type", ""))[:_LONGEST_KEY]
+            return _bounded(value)
+    return _bounded(str(body.get("notification_type", "")))
+
+
+def _bounded(key: str) -> str:
+    return key if len(key) <= _LONGEST_KEY else digest_of(key.encode(errors="replace"))

@@ -117,7 +117,7 @@ def print_site(site: Site, data_dir: Path, version: str) -> None:
     lines = [f"mediamirror {version} is up", ""]
     lines += [f"  webhooks   {site.gateway}/webhooks/cloudinary/{cloud}" for cloud in sorted(site.settings.clouds)]
     lines += [
-        f"  metrics    {site.gateway}/metrics",
+        f"  metrics    {site.admin}/metrics",
         f"  database   psql {database}" if ours else "  database   the one in MEDIAMIRROR_DATABASE_URL",
         f"  kafka      {site.settings.kafka_bootstrap}, topic {site.settings.notifications_topic}",
         f"  data, logs {folder}/",

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 import structlog
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from service.errors import MediamirrorError
 from service.kafka import ensure_topics, let_go, make_producer, start
@@ -26,6 +26,13 @@ class NotDurableError(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class RefusedByKafkaError(NotDurableError):
+    """Kafka does not take this record, now or later: it is too large. Nothing is the matter with Kafka."""
+
+    def __init__(self) -> None:
+        super().__init__("too_large_for_kafka")
 
 
 class Publisher:
@@ -65,7 +72,7 @@ class Publisher:
             await asyncio.wait(self._retired)
 
     async def publish(self, key: str, value: bytes, headers: Sequence[tuple[str, bytes]]) -> None:
-        """Return once Kafka has the record in every in-sync replica; raises `NotDurableError`.
+        """Return once Kafka has the record in every in-sync replica; raises `NotDurableError` or `RefusedByKafkaError`.
 
         A caller that hangs up leaves no half send behind; its bytes count until Kafka or we let go of them.
         """
@@ -78,6 +85,10 @@ class Publisher:
         except TimeoutError:
             self._renew()
             raise NotDurableError("no_ack_in_time") from None
+        except MessageSizeTooLargeError:
+            # Refused by us, it is as if it had never been. Refused by Kafka, it leaves a gap in the sequence of its partition,
+            # which `OutOfOrderSequenceNumber` tells of with the next record: then there is reason for a new producer.
+            raise RefusedByKafkaError from None
         except KafkaError as error:
             self._renew()
             raise NotDurableError(type(error).__name__) from error

@@ -18,17 +18,19 @@ class Running(BaseModel):
     """Where everything is. Holds secrets: the file is its owner's alone."""
 
     gateway: str
+    admin: str | None = None  # of the gateway: /readyz and /metrics
     database: str
     kafka: str
     clouds: dict[str, Any]  # as in MEDIAMIRROR_CLOUDS
 
 
-def describe(gateway: str, settings: Settings) -> Running:
+def describe(gateway: str, admin: str, settings: Settings) -> Running:
     """Describe a stack that runs with these settings."""
     assert settings.database_url is not None  # noqa: S101  # `up` has set both
     assert settings.kafka_bootstrap is not None  # noqa: S101
     return Running(
         gateway=gateway,
+        admin=admin,
         database=settings.database_url.get_secret_value(),
         kafka=settings.kafka_bootstrap,
         clouds={
@@ -72,7 +74,18 @@ def joined(settings: Settings, data_dir: Path) -> Settings:
 
 def gateway_of(data_dir: Path) -> str | None:
     """Give the URL of the gateway running in `data_dir`, if one says so."""
+    running = _running_in(data_dir)
+    return None if running is None else running.gateway
+
+
+def admin_of(data_dir: Path) -> str | None:
+    """Give the URL of that gateway's /readyz and /metrics."""
+    running = _running_in(data_dir)
+    return None if running is None else running.admin
+
+
+def _running_in(data_dir: Path) -> Running | None:
     try:
-        return Running.model_validate_json((data_dir / FILE).read_bytes()).gateway
+        return Running.model_validate_json((data_dir / FILE).read_bytes())
     except (OSError, ValidationError):
         return None

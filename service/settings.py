@@ -102,9 +102,17 @@ class Settings(BaseSettings):
 
     gateway_host: str = Field("127.0.0.1", description="Where the gateway listens; 0.0.0.0 in a container.")
     gateway_port: Port = Field(8080, description="Where the gateway listens; 0 picks a free port.")
+    admin_host: str = Field("127.0.0.1", description="Where the gateway's /livez, /readyz and /metrics listen.")
+    admin_port: Port = Field(8086, description="Where the gateway's /livez, /readyz and /metrics listen; 0 picks a free port.")
     gateway_max_body: ByteSize = Field(
         ByteSize(10 * 1024**2), le=10 * 1024**2, description="Largest webhook, in bytes; 413 beyond."
     )
+    gateway_max_unverified: ByteSize = Field(
+        ByteSize(64 * 1024**2), ge=1, description="Bytes of bodies on their way in, of all senders together; 503 beyond."
+    )
+    gateway_max_connections: int = Field(512, ge=1, description="Connections at a time; the idle make room, then 503.")
+    gateway_header_timeout: Positive = Field(10, description="Seconds for the head of a request.")
+    gateway_body_timeout: Positive = Field(20, description="Seconds for a body; 408 then. Cloudinary gives up at 20.")
     gateway_max_pending: ByteSize = Field(
         ByteSize(256 * 1024**2), description="Bytes of webhooks that may wait for Kafka; 503 beyond."
     )

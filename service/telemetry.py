@@ -98,6 +98,21 @@ class Metrics:
         self.webhook_seconds = Histogram(
             "mediamirror_webhook_seconds", "Webhook read to answer, accepted ones.", buckets=_LATENCIES, registry=registry
         )
+        self.signatures_refused = Gauge(
+            "mediamirror_signatures_refused",
+            "1 while every webhook of a cloud is refused for its signature.",
+            ("cloud",),
+            registry=registry,
+        )
+        self.connections_ended = Counter(
+            "mediamirror_connections_ended",
+            "Connections to the gateway refused, or ended before their time, by reason.",
+            ("reason",),
+            registry=registry,
+        )
+        self.unverified_bytes = Gauge(
+            "mediamirror_unverified_bytes", "Bytes of bodies on their way in, that nobody has proven yet.", registry=registry
+        )
         self.pending_bytes = Gauge("mediamirror_pending_bytes", "Bytes of webhooks that wait for Kafka's ack.", registry=registry)
         self.producer_renewals = Counter(
             "mediamirror_producer_renewals", "Producers replaced because Kafka's acks stayed away.", registry=registry

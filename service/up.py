@@ -35,6 +35,7 @@ class Site:
     """A small site that is up."""
 
     gateway: str
+    admin: str
     settings: Settings
     pool: Pool
     is_demo: bool
@@ -85,13 +86,13 @@ async def run_site(
         )
         async with asyncio.TaskGroup() as tasks:
             at_work = [tasks.create_task(role) for role in roles]
-            async with run_gateway(_with_port(settings), metrics) as gateway:
+            async with run_gateway(_with_ports(settings), metrics) as (gateway, admin):
                 await mirror.joined.wait()
                 if demo:
                     await _lead_here(opened, gateway)
                 files = [data_dir / FILE, *([ready_file] if ready_file else [])]
-                with announced(describe(gateway, settings), *files):
-                    yield Site(gateway, settings, pool, demo)
+                with announced(describe(gateway, admin, settings), *files):
+                    yield Site(gateway, admin, settings, pool, demo)
             for task in at_work:
                 task.cancel()
 
@@ -105,8 +106,9 @@ async def _lead_here(opened: Mapping[str, Account], gateway: str) -> None:
         await carry_out(account, replace(todo, remove=[*todo.remove, *elsewhere]))
 
 
-def _with_port(settings: Settings) -> Settings:
-    """Let the gateway take any free port when its usual one is taken and nobody asked for it."""
-    asked = "gateway_port" in settings.model_fields_set
-    free = asked or is_free(settings.gateway_port, settings.gateway_host)
-    return settings if free else settings.model_copy(update={"gateway_port": 0})
+def _with_ports(settings: Settings) -> Settings:
+    """Let the gateway take any free ports when its usual ones are taken and nobody asked for them."""
+    usual = {"gateway_port": settings.gateway_host, "admin_port": settings.admin_host}
+    unasked = {name: host for name, host in usual.items() if name not in settings.model_fields_set}
+    taken = [name for name, host in unasked.items() if not is_free(getattr(settings, name), host)]
+    return settings.model_copy(update=dict.fromkeys(taken, 0))

@@ -1,11 +1,13 @@
 """From bytes that claim to be Cloudinary's to a record for Kafka, the same whichever way they came."""
 
+import hashlib
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from schemas.envelope import Envelope, Source, digest_of, record_key_of
-from schemas.json import clean_text, parse_object
+from schemas.json import NotAnObjectError, clean_text, parse_object
+from schemas.salvage import salvage
 from service.gateway.signature import Claim, Policy, verify
 from service.settings import Settings
 
@@ -17,6 +19,7 @@ class Record(NamedTuple):
     value: bytes
     headers: list[tuple[str, bytes]]
     digest: str
+    is_object: bool  # else it is kept all the same: sent again, it would be no better
 
 
 class Recorder:
@@ -35,12 +38,21 @@ class Recorder:
         """The clouds whose notifications can be verified."""
         return self._keys.keys()
 
-    def record(self, cloud: str, body: bytes, claim: Claim) -> Record:
-        """Make the record; raises `RefusedSignatureError`, or `NotAnObjectError` for a signed body that is no notification."""
-        key_id = verify(body, claim, self._keys[cloud])
-        content = parse_object(body)
-        notification_type = clean_text(str(content.get("notification_type", "")))[:100]
-        digest = digest_of(body)
-        signed_at = int(claim.timestamp)
-        envelope = Envelope(cloud, notification_type, datetime.now(UTC), digest, claim.digest, signed_at, key_id, self._source)
-        return Record(record_key_of(content), body, envelope.to_headers(), digest)
+    def record(self, cloud: str, body: bytes | bytearray, claim: Claim, hashed: "hashlib._Hash | None" = None) -> Record:
+        """Make the record; raises `RefusedSignatureError`. `hashed` has seen all of the body."""
+        key_id = verify(body, claim, self._keys[cloud], hashed)
+        value = bytes(body)  # a copy of a bytearray alone
+        digest = digest_of(value)
+        try:
+            content = parse_object(value)
+        except NotAnObjectError:
+            found = salvage(value)
+            notification_type, is_object = found.notification_type, False
+            key = found.asset_ids[0] if found.asset_ids else digest
+        else:
+            notification_type, is_object = clean_text(str(content.get("notification_type", "")))[:100], True
+            key = record_key_of(content)
+        envelope = Envelope(
+            cloud, notification_type, datetime.now(UTC), digest, claim.digest, int(claim.timestamp), key_id, self._source
+        )
+        return Record(key, value, envelope.to_headers(), digest, is_object)

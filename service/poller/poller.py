@@ -14,12 +14,11 @@ import structlog
 from cloudinary import api
 
 from schemas.envelope import Source
-from schemas.json import NotAnObjectError
 from service.cloudinary.client import Account, Purpose
 from service.cloudinary.errors import CloudinaryError, RateLimitedError
 from service.gateway.record import Recorder
 from service.gateway.signature import RefusedSignatureError, read_claim
-from service.publisher import NotDurableError, Publisher
+from service.publisher import NotDurableError, Publisher, RefusedByKafkaError
 from service.settings import Settings
 from service.telemetry import Metrics
 
@@ -51,8 +50,8 @@ class Poller:
 
     A message whose signature doesn't hold is logged, counted, and *not* acknowledged. Most likely a key isn't configured yet, and
     acknowledged it would be lost; so it comes again, at the pace of the visibility timeout, until it can be verified or
-    Cloudinary's retention ends. It holds up nothing behind it. Only what is proven to be Cloudinary's and is no notification
-    is acknowledged, with its beginning in the log: it can't become one.
+    Cloudinary's retention ends. It holds up nothing behind it. What is proven to be Cloudinary's and is no JSON object goes
+    the way of all others, and the mirror makes a dead letter of it.
     """
 
     def __init__(
@@ -146,21 +145,21 @@ class Poller:
         except (RefusedSignatureError, _UnreadableMessageError) as refused:
             self._refuse(message, refused)
             return None
-        except NotAnObjectError:
-            log.error(
-                "signed message is not a JSON object", cloud=self._account.name, bytes=len(read.body), start=read.body[:2000]
-            )
-            self._count("refused", "not_an_object")
-            return read.receipt
         try:
             await self._publisher.publish(record.key, record.value, record.headers)
+        except RefusedByKafkaError as refused:
+            log.error("kafka takes no such record, left in the channel", cloud=self._account.name, bytes=len(record.value))
+            self._count("refused", refused.reason)
+            return None
         except NotDurableError as not_durable:
             if self._durable:
                 log.error("message not durable, left in the channel", cloud=self._account.name, reason=not_durable.reason)
             self._durable = False
             self._count("undurable", not_durable.reason)
             return None
-        self._count("accepted", "")
+        if not record.is_object:
+            log.error("signed message is not a JSON object, kept", cloud=self._account.name, key=record.key)
+        self._count("accepted", "" if record.is_object else "not_an_object")
         return read.receipt
 
     def _refuse(self, message: Mapping[str, Any], refused: "RefusedSignatureError | _UnreadableMessageError") -> None:

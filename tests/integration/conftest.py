@@ -59,6 +59,7 @@ def settings_for(kafka: str, database: str, name: str, **overrides: Any) -> Sett
         "assets_topic": f"{name}.assets",
         "events_partitions": 3,
         "gateway_port": 0,
+        "admin_port": 0,
         "mirror_port": 0,
     }
     return load_settings(**options | overrides)
@@ -92,6 +93,7 @@ class Mirrored:
     settings: Settings
     pool: Pool
     gateway: str
+    admin: str
     mirror: Mirror
     session: aiohttp.ClientSession
     accepted: int = field(default=0)
@@ -131,7 +133,7 @@ class Mirrored:
 async def mirrored_with(settings: Settings, pool: Pool) -> AsyncIterator[Mirrored]:
     metrics = Metrics(CollectorRegistry())
     async with AsyncExitStack() as running:
-        gateway = await running.enter_async_context(run_gateway(settings, metrics))
+        gateway, admin = await running.enter_async_context(run_gateway(settings, metrics))
         session = await running.enter_async_context(aiohttp.ClientSession())
         mirror = Mirror(settings, pool, metrics)
         task = asyncio.create_task(mirror.run())
@@ -141,7 +143,7 @@ async def mirrored_with(settings: Settings, pool: Pool) -> AsyncIterator[Mirrore
             if task.done():
                 joined.cancel()
                 task.result()
-            yield Mirrored(settings, pool, gateway, mirror, session)
+            yield Mirrored(settings, pool, gateway, admin, mirror, session)
         finally:
             task.cancel()
             await asyncio.wait([task])

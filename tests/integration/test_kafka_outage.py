@@ -64,5 +64,5 @@ async def has(statuses: list[int], status: int, times: int) -> bool:
 
 
 async def answers_readyz(mirrored: Mirrored, status: int) -> bool:
-    async with mirrored.session.get(f"{mirrored.gateway}/readyz") as answer:
+    async with mirrored.session.get(f"{mirrored.admin}/readyz") as answer:
         return answer.status == status
