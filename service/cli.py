@@ -33,7 +33,7 @@ from service.reconcile import drift_command
 from service.replay import command as log_again
 from service.replay import proof
 from service.running import gateway_of
-from service.sender import Answer, order, read_bodies
+from service.sender import Answer, given_secret, order, read_bodies
 from service.sender import send as send_webhooks
 from service.settings import Settings, load_settings
 from service.sql import query
@@ -161,9 +161,14 @@ def send(
     url: Annotated[str | None, typer.Option(help="The gateway; default: that of the `up` running here, or port 8080.")] = None,
     cloud: Annotated[str | None, typer.Option(help="The cloud to speak for; default: the only one configured.")] = None,
     key: Annotated[str | None, typer.Option(help="The API key whose configured secret signs; default: the first.")] = None,
-    secret: Annotated[
-        str | None, typer.Option(envvar="MEDIAMIRROR_SEND_SECRET", help="The API secret that signs, instead of a configured one.")
+    secret_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Holds the API secret that signs, instead of a configured one; - is standard input. Or set MEDIAMIRROR_SEND_SECRET"
+            " in the environment."
+        ),
     ] = None,
+    secret: Annotated[str | None, typer.Option(hidden=True)] = None,
     repeat: Annotated[int, typer.Option(min=1, help="Send each so many times.")] = 1,
     shuffle: Annotated[bool, typer.Option("--shuffle", help="In random order.")] = False,
     concurrency: Annotated[int, typer.Option(min=1, max=1000, help="So many at a time.")] = 1,
@@ -173,7 +178,7 @@ def send(
     """Sign recorded webhooks and post them to a gateway, as Cloudinary does. Exits with 1 unless all were accepted."""
     webhooks = order(read_bodies(files), repeat=repeat, shuffle=shuffle)
     settings = command_settings(data_dir)
-    name, signing_secret = settings.sender(cloud, key, secret)
+    name, signing_secret = settings.sender(cloud, key, given_secret(secret, secret_file))
     gateway_url = url or gateway_of(data_dir) or f"http://127.0.0.1:{settings.gateway_port}"
     answers: list[Answer] = []
     started = time.perf_counter()

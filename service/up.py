@@ -1,16 +1,19 @@
 """Every role in one process, on an embedded Kafka and PostgreSQL unless others are named."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import quote
 
 from pydantic import SecretStr
 
 from service.cloudinary.client import Account, accounts
 from service.cloudinary.trigger import Destination, carry_out, plan, triggers_of
 from service.database import Pool, connect, migrate
+from service.database_url import shown
 from service.embedded.ports import is_free
 from service.embedded.stack import EmbeddedStack
 from service.embedded.standin import EmbeddedStandin
@@ -38,6 +41,15 @@ class Site:
     settings: Settings
     pool: Pool
     is_demo: bool
+    passfile: Path | None = None  # with the password of a PostgreSQL of our own
+    kafka_client: Path | None = None  # what a client of a Kafka of our own needs to know
+
+    @property
+    def psql_url(self) -> str:
+        """What `psql` connects to, without a password: that of our own server is in a file, others are their owners' business."""
+        url = self.settings.database_url
+        passfile = f"?passfile={quote(os.path.relpath(self.passfile))}" if self.passfile else ""
+        return (shown(url.get_secret_value()) if url else "") + passfile
 
 
 @asynccontextmanager
