@@ -163,10 +163,7 @@ def send(
     key: Annotated[str | None, typer.Option(help="The API key whose configured secret signs; default: the first.")] = None,
     secret_file: Annotated[
         Path | None,
-        typer.Option(
-            help="Holds the API secret that signs, instead of a configured one; - is standard input. Or set MEDIAMIRROR_SEND_SECRET"
-            " in the environment."
-        ),
+        typer.Option(help="A file with the API secret that signs, - for standard input; or set MEDIAMIRROR_SEND_SECRET."),
     ] = None,
     secret: Annotated[str | None, typer.Option(hidden=True)] = None,
     repeat: Annotated[int, typer.Option(min=1, help="Send each so many times.")] = 1,
