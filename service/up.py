@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
-from pydantic import SecretStr
-
 from service.cloudinary.client import Account, accounts
 from service.cloudinary.trigger import Destination, carry_out, plan, triggers_of
 from service.database import Pool, connect, migrate
@@ -24,7 +22,7 @@ from service.mirror.consumer import Mirror
 from service.mirror.gap import Gap, accept
 from service.publisher import Publisher
 from service.reconcile.reconciler import Reconciler
-from service.running import FILE, announced, describe
+from service.running import FILE, Announcement, describe
 from service.settings import Settings
 from service.telemetry import Metrics
 from service.writeback.writeback import Writeback
@@ -70,13 +68,12 @@ async def run_site(
         settings.require_clouds()
     metrics = Metrics()
     database_url = settings.database_url.get_secret_value() if settings.database_url else None
+    announcement = Announcement(data_dir / FILE, *([ready_file] if ready_file else []))
     async with AsyncExitStack() as running:
         stack = await running.enter_async_context(
             EmbeddedStack(data_dir, kafka_bootstrap=settings.kafka_bootstrap, database_url=database_url, progress=progress)
         )
-        settings = settings.model_copy(
-            update={"kafka_bootstrap": stack.kafka_bootstrap, "database_url": SecretStr(stack.database_url)}
-        )
+        settings = settings.model_copy(update=stack.access)
         if demo:
             standin = EmbeddedStandin(data_dir)
             running.push_async_callback(standin.stop)
@@ -101,9 +98,8 @@ async def run_site(
                 await mirror.joined.wait()
                 if demo:
                     await _lead_here(opened, gateway)
-                files = [data_dir / FILE, *([ready_file] if ready_file else [])]
-                with announced(describe(gateway, settings), *files):
-                    yield Site(gateway, settings, pool, demo)
+                with announcement.made(describe(gateway, settings)):
+                    yield Site(gateway, settings, pool, demo, stack.passfile, stack.kafka_client)
             for task in at_work:
                 task.cancel()
 
