@@ -30,6 +30,7 @@ from service.poller import command as poller
 from service.printing import console, print_answers, print_log_line, print_rows, print_settings, print_site
 from service.reconcile import command as reconciliation
 from service.reconcile import drift_command
+from service.reloading import KeyReload
 from service.replay import command as log_again
 from service.replay import proof
 from service.running import gateway_of
@@ -90,11 +91,14 @@ def up(
     # at info, a person's terminal belongs to the table
     configure_logging("warning" if settings.log_level == "info" else settings.log_level, settings.log_format)
     gaps = [Gap.parse(text) for text in accept_gap or ()]
-    supervisor.run(_up(settings, data_dir, ready_file, gaps, demo=with_demo and not settings.clouds))
+    keys = KeyReload(settings)
+    supervisor.run(_up(settings, keys, data_dir, ready_file, gaps, demo=with_demo and not settings.clouds), keys)
 
 
-async def _up(settings: Settings, data_dir: Path, ready_file: Path | None, gaps: list[Gap], *, demo: bool) -> None:
-    async with run_site(settings, data_dir, demo=demo, ready_file=ready_file, gaps=gaps, progress=_say) as site:
+async def _up(
+    settings: Settings, keys: KeyReload, data_dir: Path, ready_file: Path | None, gaps: list[Gap], *, demo: bool
+) -> None:
+    async with run_site(settings, data_dir, demo=demo, ready_file=ready_file, gaps=gaps, progress=_say, keys=keys) as site:
         print_site(site, data_dir, VERSION)
         await Watch(site.pool, console()).run()
 
@@ -103,7 +107,7 @@ async def _up(settings: Settings, data_dir: Path, ready_file: Path | None, gaps:
 def gateway() -> None:
     """Receive webhooks: verify, put on Kafka, answer."""
     settings = _role_settings()
-    supervisor.run(_gateway(settings))
+    supervisor.run(_gateway(settings), KeyReload(settings))
 
 
 async def _gateway(settings: Settings) -> None:
@@ -116,21 +120,21 @@ def mirror(*, accept_gap: Gaps = None) -> None:
     """Fold notifications from Kafka into PostgreSQL."""
     settings = _role_settings()
     gaps = [Gap.parse(text) for text in accept_gap or ()]
-    supervisor.run(run_mirror(settings, Metrics(), gaps))
+    supervisor.run(run_mirror(settings, Metrics(), gaps), KeyReload(settings))
 
 
 @app.command(rich_help_panel=ROLES)
 def relay() -> None:
     """Publish media events: from the outbox in PostgreSQL to Kafka."""
     settings = _role_settings()
-    supervisor.run(run_relay(settings, Metrics()))
+    supervisor.run(run_relay(settings, Metrics()), KeyReload(settings))
 
 
 @app.command(rich_help_panel=ROLES)
 def writeback() -> None:
     """Carry out at Cloudinary what was asked of it: operations, and deletions by SQL."""
     settings = _role_settings()
-    supervisor.run(run_writeback(settings, Metrics()))
+    supervisor.run(run_writeback(settings, Metrics()), KeyReload(settings))
 
 
 @app.command(

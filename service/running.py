@@ -50,6 +50,7 @@ def describe(gateway: str, settings: Settings) -> Running:
                 "upload_prefix": cloud.upload_prefix,
             }
             for name, cloud in settings.clouds.items()
+            if cloud.keys
         },
     )
 

@@ -78,8 +78,9 @@ class Cloud(BaseModel):
 
     def replace_keys(self, keys: Mapping[str, SecretStr]) -> bool:
         """Use these keys from now on, wherever this cloud is in use; tells whether they are others."""
+        is_new = self.keyring.replace({key: secret.get_secret_value() for key, secret in keys.items()})
         self.keys = dict(keys)
-        return self.keyring.replace({key: secret.get_secret_value() for key, secret in keys.items()})
+        return is_new
 
 
 class Settings(BaseSettings):
@@ -252,6 +253,8 @@ class _Environment(EnvSettingsSource):
             if name in os.environ:
                 raise InvalidSettingsError(problems=f"{name} and {variable} are both set")
             value = read_secret(variable, Path(file))
+            # a path that stayed here would become a secret called "…_file", of those that are told part by part
+            environment.pop(variable if self.case_sensitive else variable.lower(), None)
             environment[name if self.case_sensitive else name.lower()] = value
         return environment
 

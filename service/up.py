@@ -22,6 +22,7 @@ from service.mirror.consumer import Mirror
 from service.mirror.gap import Gap, accept
 from service.publisher import Publisher
 from service.reconcile.reconciler import Reconciler
+from service.reloading import KeyReload
 from service.running import FILE, Announcement, describe
 from service.settings import Settings
 from service.telemetry import Metrics
@@ -59,6 +60,7 @@ async def run_site(
     ready_file: Path | None,
     gaps: Sequence[Gap],
     progress: Callable[[str], None],
+    keys: KeyReload,
 ) -> AsyncIterator[Site]:
     """Run every role but the poller; gives the site once a webhook sent to it would become a row.
 
@@ -99,6 +101,7 @@ async def run_site(
                 if demo:
                     await _lead_here(opened, gateway)
                 with announcement.made(describe(gateway, settings)):
+                    keys.then(lambda: announcement.renew(describe(gateway, settings)))
                     yield Site(gateway, settings, pool, demo, stack.passfile, stack.kafka_client)
             for task in at_work:
                 task.cancel()

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from schemas.envelope import Envelope, digest_of, record_key_of
 from schemas.json import clean_text, parse_object
 from service.gateway.signature import Claim, Policy, verify
+from service.keyring import Keyring
 from service.settings import Settings
 
 
@@ -23,20 +24,17 @@ class Recorder:
     """Verifies with the keys of every cloud; raises `NoCloudError` when there are none."""
 
     def __init__(self, settings: Settings) -> None:
-        self._keys: Mapping[str, Mapping[str, bytes]] = {
-            name: {key_id: secret.get_secret_value().encode() for key_id, secret in cloud.keys.items()}
-            for name, cloud in settings.require_clouds().items()
-        }
+        self._keyrings: Mapping[str, Keyring] = {name: cloud.keyring for name, cloud in settings.require_clouds().items()}
         self.policy = Policy(settings.signature_max_age, settings.signature_max_future, settings.signature_algorithms)
 
     @property
     def clouds(self) -> Collection[str]:
         """The clouds whose notifications can be verified."""
-        return self._keys.keys()
+        return self._keyrings.keys()
 
     def record(self, cloud: str, body: bytes, claim: Claim) -> Record:
         """Make the record; raises `RefusedSignatureError`, or `NotAnObjectError` for a signed body that is no notification."""
-        key_id = verify(body, claim, self._keys[cloud])
+        key_id = verify(body, claim, self._keyrings[cloud].verifying)
         content = parse_object(body)
         notification_type = clean_text(str(content.get("notification_type", "")))[:100]
         digest = digest_of(body)

@@ -32,6 +32,12 @@ def test_secrets_come_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert url.get_secret_value() == "postgresql://u:p@h/d"
 
 
+def test_a_secret_alone_comes_from_a_file_and_the_files_name_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("one\n")
+    monkeypatch.setenv("MEDIAMIRROR_CLOUDS__acme__keys__1_FILE", str(tmp_path / "one"))
+    assert secrets_of("acme") == {"1": "one"}
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
