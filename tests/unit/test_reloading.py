@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import orjson
@@ -52,7 +52,7 @@ def key_of(recorder: Recorder, secret: str, cloud: str = "acme") -> str | None:
     return dict(headers)["key-id"].decode()
 
 
-def said(logs: list[Mapping[str, object]], level: str) -> list[object]:
+def said(logs: Sequence[Mapping[str, object]], level: str) -> list[object]:
     return [line["event"] for line in logs if line["log_level"] == level]
 
 
