@@ -111,6 +111,8 @@ async def _worker(
     url = urlsplit(database_url)
     values = {
         "BOOTSTRAP": site.kafka_bootstrap,
+        "KAFKA_USER": site.kafka_user,
+        "KAFKA_PASSWORD": site.kafka_password,
         "PORT": free_port(),
         "PLUGINS": installation.plugins,
         "SCHEMA": topic.columns.schema(),
@@ -119,6 +121,7 @@ async def _worker(
         "TOPIC": topic.name,
         "JDBC_URL": f"jdbc:postgresql://{url.hostname}:{url.port}{url.path}",
         "USER": url.username,
+        "PASSWORD": url.password,
         "TABLE": TABLE,
         "BATCH": setting.batch,
     }

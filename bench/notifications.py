@@ -155,7 +155,7 @@ async def fill(site: "Site", topic: str, bodies: Iterable[bytes], partitions: in
     """
     await ensure_topics(site.settings(topic, site.database_url, notifications_partitions=partitions))
     producer = AIOKafkaProducer(
-        bootstrap_servers=site.kafka_bootstrap,
+        **site.kafka_client,
         acks="all",
         linger_ms=20,
         max_batch_size=_BATCH_BYTES,

@@ -113,9 +113,9 @@ class SinkTopic:
     @classmethod
     async def fill(cls, site: Site, name: str, columns: Columns, bodies: Sequence[bytes]) -> "SinkTopic":
         """Make a topic with a record for each notification, keyed by its asset."""
-        await _make(site.kafka_bootstrap, name)
+        await _make(site, name)
         producer = AIOKafkaProducer(
-            bootstrap_servers=site.kafka_bootstrap,
+            **site.kafka_client,
             acks="all",
             linger_ms=20,
             max_batch_size=_BATCH_BYTES,
@@ -138,8 +138,8 @@ class SinkTopic:
         return cls(name, columns, len(bodies) + marks, marks)
 
 
-async def _make(bootstrap: str, topic: str) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+async def _make(site: Site, topic: str) -> None:
+    admin = AIOKafkaAdminClient(**site.kafka_client)
     await admin.start()
     try:
         await admin.create_topics([NewTopic(topic, _PARTITIONS, 1, topic_configs={"retention.ms": "-1"})])

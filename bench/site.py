@@ -33,10 +33,23 @@ class Site:
 
     folder: Path
     kafka_bootstrap: str
-    database_url: str  # the server's default database
+    kafka_user: str
+    kafka_password: str
+    database_url: str  # the server's default database, as its superuser
     kafka_pid: int
     postgres_pid: int  # the postmaster
     without: frozenset[str] = frozenset()  # the peers that `--without` leaves out
+
+    @property
+    def kafka_client(self) -> dict[str, str]:
+        """What a client of aiokafka's needs to be let in."""
+        return {
+            "bootstrap_servers": self.kafka_bootstrap,
+            "security_protocol": "SASL_PLAINTEXT",
+            "sasl_mechanism": "PLAIN",
+            "sasl_plain_username": self.kafka_user,
+            "sasl_plain_password": self.kafka_password,
+        }
 
     async def database(self, name: str) -> str:
         """Make a database anew, with mediamirror's schema; gives its URL."""
@@ -77,6 +90,9 @@ class Site:
         return {
             "clouds": {CLOUD: {"keys": {KEY: SECRET.decode()}, "upload_prefix": _NO_API}},
             "kafka_bootstrap": self.kafka_bootstrap,
+            "kafka_security_protocol": "SASL_PLAINTEXT",
+            "kafka_sasl_username": self.kafka_user,
+            "kafka_sasl_password": self.kafka_password,
             "database_url": database_url,
             "notifications_topic": name,
             "events_topic": f"{name}.events",
@@ -94,7 +110,7 @@ class Site:
 async def site(folder: Path, *, without: Collection[str] = ()) -> AsyncIterator[Site]:
     """Run both in `folder`, with the options that `mediamirror up` gives them: what is committed is on the disk."""
     async with EmbeddedStack(folder, kafka_bootstrap=None, database_url=None, progress=lambda _: None) as stack:
-        server = await asyncpg.connect(stack.database_url)
+        server = await asyncpg.connect(stack.postgres.admin_dsn)
         try:
             for name in ("fsync", "synchronous_commit", "full_page_writes"):
                 if (value := await server.fetchval(f"SHOW {name}")) != "on":
@@ -104,7 +120,9 @@ async def site(folder: Path, *, without: Collection[str] = ()) -> AsyncIterator[
         yield Site(
             folder=stack.data_dir,
             kafka_bootstrap=stack.kafka_bootstrap,
-            database_url=stack.database_url,
+            kafka_user=stack.access["kafka_sasl_username"],
+            kafka_password=stack.access["kafka_sasl_password"].get_secret_value(),
+            database_url=stack.postgres.admin_dsn,
             kafka_pid=_pid(stack.data_dir / "kafka"),
             postgres_pid=_pid(stack.data_dir / "postgres"),
             without=frozenset(without),

@@ -32,10 +32,11 @@ from service.poller import command as poller
 from service.printing import print_answers, print_log_line, print_rows, print_settings, print_site
 from service.reconcile import command as reconciliation
 from service.reconcile import drift_command
+from service.reloading import KeyReload
 from service.replay import command as log_again
 from service.replay import proof
 from service.running import gateway_of
-from service.sender import Answer, order, read_bodies
+from service.sender import Answer, given_secret, order, read_bodies
 from service.sender import send as send_webhooks
 from service.settings import Settings, load_settings
 from service.sql import query
@@ -121,15 +122,18 @@ def up(
     # at info, a person's terminal belongs to the table
     configure_logging("warning" if settings.log_level == "info" else settings.log_level, settings.log_format)
     gaps = [Gap.parse(text) for text in accept_gap or ()]
-    supervisor.run(_up(settings, data_dir, ready_file, gaps, demo=with_demo and not settings.clouds))
+    keys = KeyReload(settings)
+    supervisor.run(_up(settings, keys, data_dir, ready_file, gaps, demo=with_demo and not settings.clouds), keys)
 
 
-async def _up(settings: Settings, data_dir: Path, ready_file: Path | None, gaps: list[Gap], *, demo: bool) -> None:
+async def _up(
+    settings: Settings, keys: KeyReload, data_dir: Path, ready_file: Path | None, gaps: list[Gap], *, demo: bool
+) -> None:
     def progress(line: str) -> None:
         with heard_or_not():
             say(line)
 
-    async with run_site(settings, data_dir, demo=demo, ready_file=ready_file, gaps=gaps, progress=progress) as site:
+    async with run_site(settings, data_dir, demo=demo, ready_file=ready_file, gaps=gaps, progress=progress, keys=keys) as site:
         with heard_or_not():
             print_site(site, data_dir, VERSION)
         await Watch(site.pool, console()).run()
@@ -139,7 +143,7 @@ async def _up(settings: Settings, data_dir: Path, ready_file: Path | None, gaps:
 def gateway() -> None:
     """Receive webhooks: verify, put on Kafka, answer."""
     settings = _role_settings()
-    supervisor.run(_gateway(settings))
+    supervisor.run(_gateway(settings), KeyReload(settings))
 
 
 async def _gateway(settings: Settings) -> None:
@@ -152,21 +156,21 @@ def mirror(*, accept_gap: Gaps = None) -> None:
     """Fold notifications from Kafka into PostgreSQL."""
     settings = _role_settings()
     gaps = [Gap.parse(text) for text in accept_gap or ()]
-    supervisor.run(run_mirror(settings, Metrics(), gaps))
+    supervisor.run(run_mirror(settings, Metrics(), gaps), KeyReload(settings))
 
 
 @app.command(rich_help_panel=ROLES)
 def relay() -> None:
     """Publish media events: from the outbox in PostgreSQL to Kafka."""
     settings = _role_settings()
-    supervisor.run(run_relay(settings, Metrics()))
+    supervisor.run(run_relay(settings, Metrics()), KeyReload(settings))
 
 
 @app.command(rich_help_panel=ROLES)
 def writeback() -> None:
     """Carry out at Cloudinary what was asked of it: operations, and deletions by SQL."""
     settings = _role_settings()
-    supervisor.run(run_writeback(settings, Metrics()))
+    supervisor.run(run_writeback(settings, Metrics()), KeyReload(settings))
 
 
 @app.command(
@@ -197,9 +201,11 @@ def send(
     url: Annotated[str | None, typer.Option(help="The gateway; default: that of the `up` running here, or port 8080.")] = None,
     cloud: Annotated[str | None, typer.Option(help="The cloud to speak for; default: the only one configured.")] = None,
     key: Annotated[str | None, typer.Option(help="The API key whose configured secret signs; default: the first.")] = None,
-    secret: Annotated[
-        str | None, typer.Option(envvar="MEDIAMIRROR_SEND_SECRET", help="The API secret that signs, instead of a configured one.")
+    secret_file: Annotated[
+        Path | None,
+        typer.Option(help="A file with the API secret that signs, - for standard input; or set MEDIAMIRROR_SEND_SECRET."),
     ] = None,
+    secret: Annotated[str | None, typer.Option(hidden=True)] = None,
     repeat: Annotated[int, typer.Option(min=1, help="Send each so many times.")] = 1,
     shuffle: Annotated[bool, typer.Option("--shuffle", help="In random order.")] = False,
     concurrency: Annotated[int, typer.Option(min=1, max=1000, help="So many at a time.")] = 1,
@@ -209,7 +215,7 @@ def send(
     """Sign recorded webhooks and post them to a gateway, as Cloudinary does. Exits with 1 unless all were accepted."""
     webhooks = order(read_bodies(files), repeat=repeat, shuffle=shuffle)
     settings = command_settings(data_dir)
-    name, signing_secret = settings.sender(cloud, key, secret)
+    name, signing_secret = settings.sender(cloud, key, given_secret(secret, secret_file))
     gateway_url = url or gateway_of(data_dir) or f"http://127.0.0.1:{settings.gateway_port}"
     answers: list[Answer] = []
     started = time.perf_counter()

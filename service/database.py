@@ -64,7 +64,9 @@ async def connect(settings: Settings, *, size: int = 4, schema: str | None = Non
             server_settings={"application_name": "mediamirror", "timezone": "UTC"} | ({"search_path": schema} if schema else {}),
         )
         await pool.fetchval("SELECT 1")
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, ValueError) as error:
+    except ValueError:  # of its URL, in words that repeat pieces of it
+        raise DatabaseUnreachableError(reason="MEDIAMIRROR_DATABASE_URL can't be used as it is") from None
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         raise DatabaseUnreachableError(reason=str(error) or type(error).__name__) from error
     try:
         yield pool

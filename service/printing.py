@@ -1,6 +1,7 @@
 """What the commands print: for a person a table or a line, for a machine one JSON object a line."""
 
 import os
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -111,15 +112,14 @@ def _shown(value: object) -> str | None:
 
 def print_site(site: Site, data_dir: Path, version: str) -> None:
     """Print how to reach everything, and how to point it at an account."""
-    database = site.settings.database_url.get_secret_value() if site.settings.database_url else ""
-    ours = "@127.0.0.1" in database
     folder = os.path.relpath(data_dir)
     lines = [f"mediamirror {version} is up", ""]
     lines += [f"  webhooks   {site.gateway}/webhooks/cloudinary/{cloud}" for cloud in sorted(site.settings.clouds)]
     lines += [
         f"  metrics    {site.admin}/metrics",
-        f"  database   psql {database}" if ours else "  database   the one in MEDIAMIRROR_DATABASE_URL",
+        f"  database   psql {shlex.quote(site.psql_url)}",
         f"  kafka      {site.settings.kafka_bootstrap}, topic {site.settings.notifications_topic}",
+        *([f"             clients: {os.path.relpath(site.kafka_client)}"] if site.kafka_client else []),
         f"  data, logs {folder}/",
         "",
         f"In another terminal: {sys.argv[0]} assets, … log --follow, … events --follow, … send FILE",

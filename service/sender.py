@@ -2,7 +2,9 @@
 
 import asyncio
 import io
+import os
 import random
+import sys
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +15,10 @@ import aiohttp
 
 from service.errors import MediamirrorError
 from service.gateway.signature import sign
+from service.settings import InvalidSettingsError, read_secret
+
+_SECRET = "MEDIAMIRROR_SEND_SECRET"  # noqa: S105  # its variable
+_STANDARD_INPUT = Path("-")
 
 
 class NoBodiesError(MediamirrorError):
@@ -42,6 +48,29 @@ class Answer:
     def accepted(self) -> bool:
         """Whether Cloudinary would count it as delivered: 200 alone does."""
         return self.status == HTTPStatus.OK
+
+
+def given_secret(argument: str | None, file: Path | None) -> str | None:
+    """Give the API secret to sign with, if one was given: by an argument, a file, or the environment, in this order.
+
+    Raises `InvalidSettingsError` for one that is empty, or can't be read.
+    """
+    if argument is not None:
+        sys.stderr.write("mediamirror: whoever lists the processes here has seen the secret after --secret; use --secret-file\n")
+        secret = argument
+    elif file == _STANDARD_INPUT:
+        secret = sys.stdin.readline()
+    elif file is not None:
+        secret = read_secret("--secret-file", file)
+    elif _SECRET in os.environ:
+        secret = os.environ[_SECRET]
+    elif name := os.environ.get(f"{_SECRET}_FILE"):
+        secret = read_secret(f"{_SECRET}_FILE", Path(name))
+    else:
+        return None
+    if not secret.strip():
+        raise InvalidSettingsError(problems="the secret given to `send` is empty")
+    return secret.strip()
 
 
 def read_bodies(paths: Iterable[Path]) -> list[Webhook]:

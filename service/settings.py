@@ -5,18 +5,26 @@ value instead, as Docker and Kubernetes mount secrets.
 """
 
 import os
+import re
 import socket
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from service.database_url import FORM, is_database_url
 from service.errors import MediamirrorError
+from service.keyring import Keyring
 
 PREFIX = "MEDIAMIRROR_"
+_CLOUD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_NO_CLOUD_NAME = "a cloud's name is empty, or has other characters than letters, digits, - and _"
+_BOOTSTRAP = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")  # one server of several
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[float, Field(gt=0)]
@@ -37,7 +45,7 @@ class NoCloudError(MediamirrorError):
 
 
 class UnknownCloudError(MediamirrorError):
-    """Say which cloud with --cloud, and sign with --secret or a configured key: {reason}. Configured: {known}."""
+    """Say which cloud with --cloud, and sign with a configured key or --secret-file: {reason}. Configured: {known}."""
 
     exit_code = 2
 
@@ -58,12 +66,27 @@ class Cloud(BaseModel):
 
     @field_validator("keys")
     @classmethod
-    def _no_empty_secret(cls, keys: dict[str, SecretStr]) -> dict[str, SecretStr]:
+    def _whole(cls, keys: dict[str, SecretStr]) -> dict[str, SecretStr]:
         # A signature made with an empty secret is one that anybody can make.
-        if not all(secret.get_secret_value() for secret in keys.values()):
-            msg = "an API secret is empty"
-            raise ValueError(msg)
+        for what, text in [("key", key) for key in keys] + [("secret", secret.get_secret_value()) for secret in keys.values()]:
+            if not text.strip():
+                msg = f"an API {what} is empty"
+                raise ValueError(msg)
+            if re.search(r"\s", text):
+                msg = f"an API {what} has white space in it"
+                raise ValueError(msg)
         return keys
+
+    @cached_property
+    def keyring(self) -> Keyring:
+        """The keys as they are now: they may be replaced while we run, which `keys` follows."""
+        return Keyring({key: secret.get_secret_value() for key, secret in self.keys.items()})
+
+    def replace_keys(self, keys: Mapping[str, SecretStr]) -> bool:
+        """Use these keys from now on, wherever this cloud is in use; tells whether they are others."""
+        is_new = self.keyring.replace({key: secret.get_secret_value() for key, secret in keys.items()})
+        self.keys = dict(keys)
+        return is_new
 
 
 class Settings(BaseSettings):
@@ -163,6 +186,37 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else json.")
 
+    @field_validator("clouds")
+    @classmethod
+    def _named(cls, clouds: dict[str, Cloud]) -> dict[str, Cloud]:
+        if not all(_CLOUD_NAME.fullmatch(name) for name in clouds):
+            raise ValueError(_NO_CLOUD_NAME)
+        return clouds
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_url(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not is_database_url(url.get_secret_value()):
+            msg = f"is not of the form {FORM}. In a password, write / as %2F, # as %23, ? as %3F, @ as %40 and % as %25"
+            raise ValueError(msg)
+        return url
+
+    @field_validator("kafka_bootstrap")
+    @classmethod
+    def _is_bootstrap(cls, servers: str | None) -> str | None:
+        if servers is not None and not all(_BOOTSTRAP.fullmatch(server.strip()) for server in servers.split(",")):
+            msg = f"is not of the form HOST:PORT,HOST:PORT; a password goes into {PREFIX}KAFKA_SASL_PASSWORD"
+            raise ValueError(msg)
+        return servers
+
+    @model_validator(mode="after")
+    def _sasl_is_whole(self) -> Self:
+        password = self.kafka_sasl_password.get_secret_value() if self.kafka_sasl_password else ""
+        if self.kafka_security_protocol.startswith("SASL") and not (self.kafka_sasl_username and password.strip()):
+            msg = f"{PREFIX}KAFKA_SASL_USERNAME and {PREFIX}KAFKA_SASL_PASSWORD are needed for {self.kafka_security_protocol}"
+            raise ValueError(msg)
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -222,10 +276,9 @@ class _Environment(EnvSettingsSource):
             name = variable.removesuffix("_FILE")
             if name in os.environ:
                 raise InvalidSettingsError(problems=f"{name} and {variable} are both set")
-            try:
-                value = Path(file).read_text().strip()
-            except (OSError, UnicodeDecodeError) as error:
-                raise InvalidSettingsError(problems=f"{variable} names a file that can't be read ({error})") from error
+            value = read_secret(variable, Path(file))
+            # a path that stayed here would become a secret called "…_file", of those that are told part by part
+            environment.pop(variable if self.case_sensitive else variable.lower(), None)
             environment[name if self.case_sensitive else name.lower()] = value
         return environment
 
@@ -234,16 +287,27 @@ def _is_a_setting(variable: str) -> bool:
     return variable.removeprefix(PREFIX).lower() in Settings.model_fields
 
 
+def read_secret(variable: str, file: Path) -> str:
+    """Give what is in a file that `variable` names; raises `InvalidSettingsError`.
+
+    Its name is not repeated: who mistakes the one variable for the other has put the secret there.
+    """
+    try:
+        return file.read_text().strip()
+    except OSError as error:
+        raise InvalidSettingsError(problems=f"{variable} names a file that can't be read ({error.strerror})") from None
+    except ValueError:
+        raise InvalidSettingsError(problems=f"{variable} names a file that is no text") from None
+
+
 def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401  # whatever the settings are; pydantic checks them
     """Read the settings; raises `InvalidSettingsError`, which never repeats a value, since it may be a secret."""
     try:
         settings = Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
-        problems = "; ".join(
-            f"{PREFIX}{'__'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
-            for problem in error.errors(include_input=False, include_url=False)
-        )
-        raise InvalidSettingsError(problems=problems) from None
+        raise InvalidSettingsError(
+            problems="; ".join(map(_problem, error.errors(include_input=False, include_url=False)))
+        ) from None
     except SettingsError as error:
         name = str(error).partition('"')[2].partition('"')[0]
         raise InvalidSettingsError(problems=f"{PREFIX}{name.upper()} is not JSON") from None
@@ -254,14 +318,32 @@ def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401  # whatever the
     return settings
 
 
+def _problem(problem: ErrorDetails) -> str:
+    """Put one into words. Of what a user has named, only the fields that we know: what else stands there may be a secret."""
+    message = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:
+        return message
+    known = Settings.model_fields.keys() | Cloud.model_fields.keys()
+    path = [str(part) if index == 0 or part in known else "…" for index, part in enumerate(problem["loc"])]
+    return f"{PREFIX}{'__'.join(path).upper()}: {message}"
+
+
 def _cloud_of(cloudinary_url: str) -> tuple[str, Cloud]:
+    form = "cloudinary://API_KEY:API_SECRET@CLOUD_NAME"
     try:
         parts = urlsplit(cloudinary_url)
     except ValueError:  # brackets without an address between them
         parts = urlsplit("")
     if parts.scheme != "cloudinary" or not (parts.hostname and parts.username and parts.password):
-        raise InvalidSettingsError(problems="CLOUDINARY_URL is not of the form cloudinary://API_KEY:API_SECRET@CLOUD_NAME")
+        raise InvalidSettingsError(problems=f"CLOUDINARY_URL is not of the form {form}")
     # `hostname` folds case, and cloud names are case-sensitive
     name = parts.netloc.rpartition("@")[2]
+    if not _CLOUD_NAME.fullmatch(name):
+        raise InvalidSettingsError(problems=f"CLOUDINARY_URL is not of the form {form}: {_NO_CLOUD_NAME}")
     prefix = dict(parse_qsl(parts.query)).get("upload_prefix")  # as the SDK reads it
-    return name, Cloud(keys={unquote(parts.username): SecretStr(unquote(parts.password))}, upload_prefix=prefix)
+    try:
+        cloud = Cloud(keys={unquote(parts.username): SecretStr(unquote(parts.password))}, upload_prefix=prefix)
+    except ValidationError as error:
+        said = "; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors(include_input=False))
+        raise InvalidSettingsError(problems=f"CLOUDINARY_URL is not of the form {form}: {said}") from None
+    return name, cloud

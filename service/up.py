@@ -1,16 +1,17 @@
 """Every role in one process, on an embedded Kafka and PostgreSQL unless others are named."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from pydantic import SecretStr
+from urllib.parse import quote
 
 from service.cloudinary.client import Account, accounts
 from service.cloudinary.trigger import Destination, carry_out, plan, triggers_of
 from service.database import Pool, connect, migrate
+from service.database_url import shown
 from service.embedded.ports import is_free
 from service.embedded.stack import EmbeddedStack
 from service.embedded.standin import EmbeddedStandin
@@ -21,7 +22,8 @@ from service.mirror.consumer import Mirror
 from service.mirror.gap import Gap, accept
 from service.publisher import Publisher
 from service.reconcile.reconciler import Reconciler
-from service.running import FILE, announced, describe
+from service.reloading import KeyReload
+from service.running import FILE, Announcement, describe
 from service.settings import Settings
 from service.telemetry import Metrics
 from service.writeback.writeback import Writeback
@@ -39,6 +41,15 @@ class Site:
     settings: Settings
     pool: Pool
     is_demo: bool
+    passfile: Path | None = None  # with the password of a PostgreSQL of our own
+    kafka_client: Path | None = None  # what a client of a Kafka of our own needs to know
+
+    @property
+    def psql_url(self) -> str:
+        """What `psql` connects to, without a password: that of our own server is in a file, others are their owners' business."""
+        url = self.settings.database_url
+        passfile = f"?passfile={quote(os.path.relpath(self.passfile))}" if self.passfile else ""
+        return (shown(url.get_secret_value()) if url else "") + passfile
 
 
 @asynccontextmanager
@@ -50,6 +61,7 @@ async def run_site(
     ready_file: Path | None,
     gaps: Sequence[Gap],
     progress: Callable[[str], None],
+    keys: KeyReload,
 ) -> AsyncIterator[Site]:
     """Run every role but the poller; gives the site once a webhook sent to it would become a row.
 
@@ -59,13 +71,12 @@ async def run_site(
         settings.require_clouds()
     metrics = Metrics()
     database_url = settings.database_url.get_secret_value() if settings.database_url else None
+    announcement = Announcement(data_dir / FILE, *([ready_file] if ready_file else []))
     async with AsyncExitStack() as running:
         stack = await running.enter_async_context(
             EmbeddedStack(data_dir, kafka_bootstrap=settings.kafka_bootstrap, database_url=database_url, progress=progress)
         )
-        settings = settings.model_copy(
-            update={"kafka_bootstrap": stack.kafka_bootstrap, "database_url": SecretStr(stack.database_url)}
-        )
+        settings = settings.model_copy(update=stack.access)
         if demo:
             standin = EmbeddedStandin(data_dir)
             running.push_async_callback(standin.stop)
@@ -90,9 +101,9 @@ async def run_site(
                 await mirror.joined.wait()
                 if demo:
                     await _lead_here(opened, gateway)
-                files = [data_dir / FILE, *([ready_file] if ready_file else [])]
-                with announced(describe(gateway, admin, settings), *files):
-                    yield Site(gateway, admin, settings, pool, demo)
+                with announcement.made(describe(gateway, admin, settings)):
+                    keys.then(lambda: announcement.renew(describe(gateway, admin, settings)))
+                    yield Site(gateway, admin, settings, pool, demo, stack.passfile, stack.kafka_client)
             for task in at_work:
                 task.cancel()
 

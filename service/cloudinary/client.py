@@ -41,16 +41,13 @@ class Account:
         self, name: str, cloud: Cloud, settings: Settings, budget: Budget | None, metrics: Metrics | None = None
     ) -> None:
         self.name = name
-        self.key_id, secret = next(iter(cloud.keys.items()))
-        self.secret = secret.get_secret_value().encode()
+        self._keyring = cloud.keyring
         self.budget = budget
         self.habits = Habits()
         self._metrics = metrics
         self._workers = settings.cloudinary_threads
         self._credentials: dict[str, object] = {
             "cloud_name": name,
-            "api_key": self.key_id,
-            "api_secret": secret.get_secret_value(),
             "upload_prefix": cloud.upload_prefix,
             # else those in the environment would be used instead
             "oauth_token": None,
@@ -60,6 +57,16 @@ class Account:
         self._timeout = settings.cloudinary_timeout
         self._threads: ThreadPoolExecutor | None = None
         self._connections: Connections | None = None
+
+    @property
+    def key_id(self) -> str:
+        """The API key that signs for us, now."""
+        return self._keyring.signing[0]
+
+    @property
+    def secret(self) -> bytes:
+        """Its secret."""
+        return self._keyring.signing[1].encode()
 
     async def __aenter__(self) -> Self:
         self._connections = Connections(self._workers)
@@ -128,6 +135,7 @@ class Account:
     ) -> Answer:
         # a preset in the environment is no business of ours
         given = {"timeout": self._timeout, "upload_preset": None, **options, **self._credentials}
+        given["api_key"], given["api_secret"] = self._keyring.signing
 
         def run() -> tuple[dict[str, Any], float]:
             started = time.monotonic()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from service.embedded.cache import cached
-from service.embedded.command import Command
+from service.embedded.command import Command, environment_without_secrets
 from service.errors import MissingProgramError
 from service.resources import resource
 
@@ -52,4 +52,4 @@ def _copy_dependencies(pom: Path, folder: Path) -> Command:
     if maven is None:
         raise MissingProgramError(what="Maven, to fetch Apache Kafka", packages="maven")
     options = ["--batch-mode", "--quiet", "--strict-checksums", f"--file={pom}", f"-DoutputDirectory={folder}"]
-    return Command([maven, *options, _COPY_DEPENDENCIES], cwd=folder.parent)
+    return Command([maven, *options, _COPY_DEPENDENCIES], cwd=folder.parent, environment=environment_without_secrets())

@@ -8,9 +8,9 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,18 @@ from typing import Final
 from service.errors import EmbeddedProgramError
 
 POLL_SECONDS: Final = 0.02
+_NEEDED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "TZ")
+_SECRET: Final = ("MEDIAMIRROR_", "CLOUDINARY_", "PG")
+
+
+def bare_environment() -> dict[str, str]:
+    """What a server needs of our environment, in which there are secrets that are none of its business."""
+    return {name: os.environ[name] for name in _NEEDED if name in os.environ}
+
+
+def environment_without_secrets() -> dict[str, str]:
+    """All of our environment but what concerns us alone: for tools that a user sets up in ways of their own, proxies and such."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_SECRET)}
 
 
 class Log:
@@ -43,8 +55,8 @@ class Log:
 
     def mark(self) -> None:
         """Make the file if need be; what it holds so far is of earlier runs."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.touch()
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.touch(mode=0o600)
         self._seen = self.path.stat().st_size
 
 
@@ -58,13 +70,18 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A program with its arguments, and how it is run: ended by `stop_signal`, as `account`, with the descriptors `inherited`."""
+    """A program with its arguments, and how it is run: ended by `stop_signal`, as `account`, with the descriptors `inherited`.
+
+    Its arguments are seen by all, and what it writes belongs to its account alone.
+    """
 
     argv: Sequence[str]
     cwd: Path
     stop_signal: signal.Signals = signal.SIGKILL
     account: Account | None = None
     inherited: Sequence[int] = ()
+    environment: Mapping[str, str] = field(default_factory=bare_environment)
+    told: str = ""  # on its standard input; short enough for a pipe
 
     def start(self, log: Log, *, inherited: Sequence[int] = ()) -> subprocess.Popen[bytes]:
         """Start it; raises EmbeddedProgramError if that can't be done.
@@ -72,15 +89,17 @@ class Command:
         To be called in the thread that runs as long as the program shall: to Linux the thread is the parent that may die.
         """
         log.mark()
-        with log.path.open("ab") as output:
+        with log.path.open("ab") as output, self._standard_input() as standard_input:
             try:
                 return subprocess.Popen(
                     [*_dies_with_us(self.stop_signal), *self.argv],
                     cwd=self.cwd,
-                    stdin=subprocess.DEVNULL,
+                    stdin=standard_input,
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     pass_fds=[*self.inherited, *inherited],
+                    env=self.environment,
+                    umask=0o077,
                     start_new_session=True,  # Ctrl-C on the terminal is for us to handle
                     user=self.account.uid if self.account else None,
                     group=self.account.gid if self.account else None,
@@ -88,6 +107,19 @@ class Command:
                 )
             except OSError as error:
                 raise log.failure(f"{self.argv[0]}: {error.strerror}") from error
+
+    @contextmanager
+    def _standard_input(self) -> Iterator[int]:
+        if not self.told:
+            yield subprocess.DEVNULL
+            return
+        reading, writing = os.pipe()
+        try:
+            with os.fdopen(writing, "w") as pipe:
+                pipe.write(self.told)
+            yield reading
+        finally:
+            os.close(reading)
 
     async def run(self, log: Log) -> None:
         """Run it to its end; raises EmbeddedProgramError if it fails. When the caller is cancelled, it is killed."""

@@ -6,21 +6,25 @@ import shutil
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
+from pydantic import SecretStr
 
 from service.embedded.artefacts import java, kafka_jars
 from service.embedded.command import Command, Log
 from service.embedded.ports import accepts, remembered_port
+from service.embedded.private import kept_secret, make_private, write_private
 from service.embedded.process import ServerProcess
 from service.kafka import let_go, start
 from service.resources import resource
 
 _REQUEST_MS: Final = 2_000
 _CONFIGURATION: Final = "server.properties"
+_CLIENT: Final = "client.properties"
 _DATA: Final = "data"
+_USER: Final = "mediamirror"
 
 
 class EmbeddedKafka:
@@ -36,15 +40,33 @@ class EmbeddedKafka:
         self._process = ServerProcess(log=self._log, pid_file=self._folder / "pid")
         self._progress = progress
         self._port = port
+        self._password = ""
 
     @property
     def bootstrap(self) -> str:
         """What clients connect to, "127.0.0.1:PORT"; known once it was started."""
         return f"127.0.0.1:{self._port}"
 
+    @property
+    def access(self) -> dict[str, Any]:
+        """The settings of whoever uses it, by their names in `Settings`; known once it was started."""
+        return {
+            "kafka_bootstrap": self.bootstrap,
+            "kafka_security_protocol": "SASL_PLAINTEXT",  # on loopback, nobody but the kernel sees what passes
+            "kafka_sasl_mechanism": "PLAIN",
+            "kafka_sasl_username": _USER,
+            "kafka_sasl_password": SecretStr(self._password),
+        }
+
+    @property
+    def client_file(self) -> Path:
+        """What other clients than ours need to know, as Java reads it."""
+        return self._folder / _CLIENT
+
     async def start(self) -> None:
         """Return when the broker serves requests; raises EmbeddedProgramError or MissingProgramError."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_private(self._folder)
+        self._password = kept_secret(self._folder / "password")
         program = java()
         jars = await kafka_jars(self._progress)
         async with self._process.claim(signal.SIGTERM):
@@ -81,18 +103,26 @@ class EmbeddedKafka:
 
     def _configure(self, data: str) -> None:
         """Write the broker's configuration. Its data are named relative to it: in a path, commas and umlauts would need care."""
-        template = resource("deploy/kafka/server.properties.in").read_text()
         controller = remembered_port(self._folder / "controller-port")
-        values = {"@PORT@": self._port, "@CONTROLLER_PORT@": controller, "@DATA@": data}
-        for placeholder, value in values.items():
-            template = template.replace(placeholder, str(value))
-        (self._folder / _CONFIGURATION).write_text(template)
+        values = {"@PORT@": self._port, "@CONTROLLER_PORT@": controller, "@DATA@": data, "@PASSWORD@": self._password}
+        for name in (_CONFIGURATION, _CLIENT):
+            text = resource(f"deploy/kafka/{name}.in").read_text()
+            for placeholder, value in values.items():
+                text = text.replace(placeholder, str(value))
+            write_private(self._folder / name, text)
 
     async def _is_ready(self) -> bool:
         """Whether the cluster lists its broker: a fenced one, not yet let in by the controller, is left out."""
         if not await accepts(self._port):
             return False
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap, request_timeout_ms=_REQUEST_MS)
+        admin = AIOKafkaAdminClient(
+            bootstrap_servers=self.bootstrap,
+            request_timeout_ms=_REQUEST_MS,
+            security_protocol="SASL_PLAINTEXT",
+            sasl_mechanism="PLAIN",
+            sasl_plain_username=_USER,
+            sasl_plain_password=self._password,
+        )
         try:
             await start(admin)
             return bool((await admin.describe_cluster())["brokers"])

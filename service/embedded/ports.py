@@ -7,6 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from service.embedded.private import write_private
+
 # Below the range from which the kernel picks the local port of an outgoing connection. Inside it, a client that keeps trying to
 # reach a stopped server on this machine will sooner or later be given that very port, connect to itself, and block the restart.
 _CANDIDATES: Final = range(20_000, 32_768)
@@ -17,7 +19,7 @@ def remembered_port(file: Path) -> int:
     port = _read(file)
     if port is None or not is_free(port):
         port = next(candidate for candidate in random.sample(_CANDIDATES, len(_CANDIDATES)) if is_free(candidate))
-        file.write_text(f"{port}\n")
+        write_private(file, f"{port}\n")
     return port
 
 

@@ -4,8 +4,8 @@ import os
 import pwd
 import shutil
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -13,10 +13,12 @@ import asyncpg
 
 from service.embedded.command import Account, Command, Log
 from service.embedded.ports import remembered_port
+from service.embedded.postgres_access import ADMIN, HBA, OWNER, PASSFILE, Passwords
 from service.embedded.postgres_programs import server_programs
+from service.embedded.private import make_private, write_private
 from service.embedded.process import ServerProcess
+from service.sql import query
 
-_NAME: Final = "mediamirror"  # of the superuser and of the database
 _CONNECT_SECONDS: Final = 2
 _FAST_SHUTDOWN: Final = signal.SIGINT  # open transactions are rolled back, not waited for
 
@@ -34,15 +36,26 @@ class EmbeddedPostgres:
         self._log = Log("PostgreSQL", data_dir / "logs" / "postgres.log")
         self._process = ServerProcess(log=self._log, pid_file=self._folder / "pid")
         self._port = port
+        self._passwords: Passwords | None = None
 
     @property
     def dsn(self) -> str:
-        """What clients connect to; known once it was started."""
-        return self._dsn(_NAME)
+        """What clients connect to, with the password of the database's owner; known once it was started."""
+        return self._dsn(OWNER, OWNER)
+
+    @property
+    def admin_dsn(self) -> str:
+        """The same as the superuser: for what concerns the whole server, such as further roles and databases."""
+        return self._dsn(ADMIN, OWNER)
+
+    @property
+    def passfile(self) -> Path:
+        """The file with the passwords, as `psql` reads it."""
+        return self._folder / PASSFILE
 
     async def start(self) -> None:
         """Return when the database answers queries; raises EmbeddedProgramError or MissingProgramError."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_private(self._folder)
         programs = server_programs(self._data)
         account = _unprivileged_account()
         async with self._process.claim(_FAST_SHUTDOWN) as previous:
@@ -50,11 +63,16 @@ class EmbeddedPostgres:
             if not self._data.exists():
                 await self._initialise(programs, account)
             self._forget(previous)
+            await self._lock_up(programs, account)
             with _reachable(self._data, account) as (path, inherited):
                 listen = ["-p", str(self._port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
                 argv = [str(programs / "postgres"), "-D", path, *listen]
                 server = Command(argv, cwd=Path("/"), stop_signal=_FAST_SHUTDOWN, account=account, inherited=inherited)
                 await self._process.start(server, ready=self._is_ready)
+            try:
+                await self._hand_over()
+            except asyncpg.PostgresError as error:
+                raise self._log.failure(f"its database can't be handed over to {OWNER}: {error}") from error
 
     async def stop(self) -> None:
         """Shut down in good order; whoever is connected is disconnected."""
@@ -72,10 +90,38 @@ class EmbeddedPostgres:
         if account:
             os.chown(unfinished, account.uid, account.gid)
         with _reachable(unfinished, account) as (path, inherited):
-            options = [f"--username={_NAME}", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions"]
+            # nobody gets in before there are passwords
+            options = [f"--username={ADMIN}", "--auth=reject", "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions"]
             argv = [str(programs / "initdb"), f"--pgdata={path}", *options]
             await Command(argv, cwd=Path("/"), account=account, inherited=inherited).run(self._log)
         unfinished.rename(self._data)
+
+    async def _lock_up(self, programs: Path, account: Account | None) -> None:
+        """Let in only who knows a password: in an empty cluster, and in one of earlier days, which let in anybody."""
+        kept = Passwords.read(self.passfile)
+        rules = self._data / "pg_hba.conf"
+        if kept is None or rules.read_text() != HBA:
+            kept = kept or Passwords.make()
+            kept.keep(self.passfile)
+            with _reachable(self._data, account) as (path, inherited):
+                # what it is told stays out of its log, come what may
+                options = ["-c", "exit_on_error=on", "-c", "log_min_error_statement=panic", "-c", "log_statement=none"]
+                argv = [str(programs / "postgres"), "--single", "-j", *options, "-D", path, "postgres"]
+                command = Command(argv, cwd=Path("/"), account=account, inherited=inherited, told=kept.statements())
+                await command.run(self._log)
+            write_private(rules, HBA, owner=(account.uid, account.gid) if account else None)
+        self._passwords = kept
+
+    async def _hand_over(self) -> None:
+        """See to it that there is our database, and that it belongs to our role, which is no superuser."""
+        server = self._dsn(ADMIN, "postgres")
+        async with _connected(server) as connection:
+            owner = await connection.fetchval(query("embedded", "owner_of_the_database"))
+            if owner is None:
+                await connection.execute(query("embedded", "create_database"))
+        if owner not in (None, OWNER):
+            async with _connected(self.admin_dsn) as connection:
+                await connection.execute(query("embedded", "hand_over"))
 
     def _forget(self, previous: int | None) -> None:
         """Remove the lock file of a server of ours that is dead for sure: its process id may be somebody else's by now."""
@@ -86,20 +132,24 @@ class EmbeddedPostgres:
     async def _is_ready(self) -> bool:
         with suppress(OSError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError):
             try:
-                await _execute(self.dsn, "SELECT")
-            except asyncpg.InvalidCatalogNameError:  # the first start
-                await _execute(self._dsn("postgres"), f"CREATE DATABASE {_NAME}")
-            return True
+                async with _connected(self._dsn(ADMIN, "postgres")):
+                    return True
+            except asyncpg.InvalidPasswordError as error:
+                raise self._log.failure(f"its password is not the one in {self.passfile}") from error
         return False
 
-    def _dsn(self, database: str) -> str:
-        return f"postgresql://{_NAME}@127.0.0.1:{self._port}/{database}"
+    def _dsn(self, role: str, database: str) -> str:
+        if self._passwords is None:
+            raise RuntimeError("PostgreSQL was not started")
+        password = self._passwords.owner if role == OWNER else self._passwords.admin
+        return f"postgresql://{role}:{password}@127.0.0.1:{self._port}/{database}"
 
 
-async def _execute(dsn: str, query: str) -> None:
+@asynccontextmanager
+async def _connected(dsn: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
     connection = await asyncpg.connect(dsn, timeout=_CONNECT_SECONDS)
     try:
-        await connection.execute(query)
+        yield connection
     finally:
         await connection.close()
 

@@ -5,8 +5,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+from pydantic import SecretStr
+
+from service.embedded.datadir import claim_folder
 from service.embedded.kafka import EmbeddedKafka
 from service.embedded.lock import LockFile
 from service.embedded.postgres import EmbeddedPostgres
@@ -40,6 +43,22 @@ class EmbeddedStack:
         return self._external_kafka or self.kafka.bootstrap
 
     @property
+    def access(self) -> dict[str, Any]:
+        """The settings of whoever uses what runs here, by their names in `Settings`; of what is somebody else's, none."""
+        ours = self.kafka.access if self.kafka in self._ours else {}
+        return ours | ({"database_url": SecretStr(self.postgres.dsn)} if self.postgres in self._ours else {})
+
+    @property
+    def passfile(self) -> Path | None:
+        """The file with PostgreSQL's password, as `psql` reads it, if that is ours."""
+        return self.postgres.passfile if self.postgres in self._ours else None
+
+    @property
+    def kafka_client(self) -> Path | None:
+        """What other clients of Kafka than ours need to know, as Java reads it, if that is ours."""
+        return self.kafka.client_file if self.kafka in self._ours else None
+
+    @property
     def database_url(self) -> str:
         """Where PostgreSQL is."""
         return self._external_database or self.postgres.dsn
@@ -62,7 +81,7 @@ class EmbeddedStack:
         await self._stop()
 
     def _claim_folder(self) -> None:
-        self.data_dir.mkdir(parents=True, exist_ok=True)
+        claim_folder(self.data_dir)
         if not self._lock.acquire():
             raise DataFolderInUseError(folder=self.data_dir, owner=self._lock.owner)
         self._lock.name(os.getpid())

@@ -1,6 +1,5 @@
 """The Cloudinary stand-in as a process of its own, for a site without an account."""
 
-import secrets
 import signal
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from pydantic import BaseModel, SecretStr
 
 from service.embedded.command import Command, Log
 from service.embedded.ports import remembered_port
+from service.embedded.private import kept_secret, make_private
 from service.embedded.process import ServerProcess
 from service.settings import Cloud
 
@@ -37,23 +37,17 @@ class EmbeddedStandin:
 
     async def start(self) -> dict[str, Cloud]:
         """Give its account once it serves requests, the same from run to run; raises EmbeddedProgramError."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_private(self._folder)
         async with self._process.claim(signal.SIGTERM):
             self._ready_file.unlink(missing_ok=True)
             port = remembered_port(self._folder / "port")
-            self._make_secret()
+            kept_secret(self._folder / _KEPT)
             options = {"data-dir": ".", "port": str(port), "secret-file": _KEPT, "ready-file": _READY}
             named = [part for name, value in options.items() for part in (f"--{name}", value)]
             argv = [sys.executable, "-m", "standin", *named, "--demo"]
             await self._process.start(Command(argv, cwd=self._folder, stop_signal=signal.SIGTERM), ready=self._is_ready)
         ready = _Ready.model_validate_json(self._ready_file.read_bytes())
         return {ready.cloud: Cloud(keys={ready.key: SecretStr(ready.secret)}, upload_prefix=ready.url)}
-
-    def _make_secret(self) -> None:
-        file = self._folder / _KEPT
-        if not file.exists():
-            file.touch(mode=0o600)
-            file.write_text(secrets.token_urlsafe(20))
 
     async def stop(self) -> None:
         """Shut down in good order."""

@@ -9,6 +9,7 @@ from schemas.envelope import Envelope, Source, digest_of, record_key_of
 from schemas.json import NotAnObjectError, clean_text, parse_object
 from schemas.salvage import salvage
 from service.gateway.signature import Claim, Policy, verify
+from service.keyring import Keyring
 from service.settings import Settings
 
 
@@ -27,20 +28,17 @@ class Recorder:
 
     def __init__(self, settings: Settings, source: Source = Source.WEBHOOK) -> None:
         self._source = source
-        self._keys: Mapping[str, Mapping[str, bytes]] = {
-            name: {key_id: secret.get_secret_value().encode() for key_id, secret in cloud.keys.items()}
-            for name, cloud in settings.require_clouds().items()
-        }
+        self._keyrings: Mapping[str, Keyring] = {name: cloud.keyring for name, cloud in settings.require_clouds().items()}
         self.policy = Policy(settings.signature_max_age, settings.signature_max_future, settings.signature_algorithms)
 
     @property
     def clouds(self) -> Collection[str]:
         """The clouds whose notifications can be verified."""
-        return self._keys.keys()
+        return self._keyrings.keys()
 
     def record(self, cloud: str, body: bytes | bytearray, claim: Claim, hashed: "hashlib._Hash | None" = None) -> Record:
         """Make the record; raises `RefusedSignatureError`. `hashed` has seen all of the body."""
-        key_id = verify(body, claim, self._keys[cloud], hashed)
+        key_id = verify(body, claim, self._keyrings[cloud].verifying, hashed)
         value = bytes(body)  # a copy of a bytearray alone
         digest = digest_of(value)
         try:

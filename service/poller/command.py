@@ -14,7 +14,8 @@ from service.kafka import require_kafka
 from service.options import DATA_DIR, DataDir
 from service.poller.poller import Poller
 from service.publisher import Publisher
-from service.running import joined
+from service.reloading import KeyReload
+from service.running import FILE, joined
 from service.settings import Settings, load_settings
 from service.telemetry import Metrics, configure_logging
 
@@ -23,9 +24,13 @@ log = structlog.get_logger(__name__)
 
 def poller(*, data_dir: DataDir = DATA_DIR) -> None:
     """Receive notifications from a poll:// channel instead of webhooks: verify, put on Kafka, acknowledge."""
-    settings = joined(load_settings(), data_dir)
+    own = load_settings()
+    settings = joined(own, data_dir)
     configure_logging(settings.log_level, settings.log_format)
-    supervisor.run(run_poller(settings, Metrics()))
+    # keys that are not configured here are those of the `up` that runs there, which writes them anew when they change
+    theirs = [] if own.clouds else [data_dir / FILE]
+    keys = KeyReload(settings, load=lambda: joined(load_settings(), data_dir), files=theirs)
+    supervisor.run(run_poller(settings, Metrics()), keys)
 
 
 async def run_poller(settings: Settings, metrics: Metrics) -> None:

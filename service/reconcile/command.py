@@ -21,6 +21,7 @@ from service.reconcile.meter import SweepMeter, metered_sweep
 from service.reconcile.reconciler import run_reconciler
 from service.reconcile.sweep import Report, Sweep
 from service.reconcile.sweeps import Progress, Scope
+from service.reloading import KeyReload
 from service.replay.subject import require_cloud
 from service.settings import Settings, load_settings
 from service.sql import query
@@ -38,7 +39,7 @@ def reconciler() -> None:
     """Answer the mirror's questions from the Admin API, and sweep every account now and then."""
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
-    supervisor.run(run_reconciler(settings, Metrics()))
+    supervisor.run(run_reconciler(settings, Metrics()), KeyReload(settings))
 
 
 def reconcile(

@@ -3,7 +3,7 @@
 import asyncio
 import io
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
+import service.kafka
 from service.database import Pool, connect, migrate
 from service.embedded.stack import EmbeddedStack
 from service.gateway.app import run_gateway
@@ -39,18 +40,34 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Embed
 async def settings(stack: EmbeddedStack) -> Settings:
     """Settings with a fresh database and a fresh topic."""
     name = f"test_{uuid4().hex}"
-    admin = await asyncpg.connect(stack.database_url)
+    admin = await asyncpg.connect(stack.postgres.admin_dsn)
     try:
-        await admin.execute(f"CREATE DATABASE {name} STRATEGY wal_log")
+        await admin.execute(f"CREATE DATABASE {name} OWNER mediamirror STRATEGY wal_log")
     finally:
         await admin.close()
-    return settings_for(stack.kafka_bootstrap, stack.database_url.rpartition("/")[0] + f"/{name}", name)
+    return settings_for(stack.access, stack.database_url.rpartition("/")[0] + f"/{name}", name)
 
 
-def settings_for(kafka: str, database: str, name: str, **overrides: Any) -> Settings:
+@pytest.fixture
+def administrator(stack: EmbeddedStack, settings: Settings) -> str:
+    """The URL of the fresh database, for the superuser: our own role may not do what concerns the whole server."""
+    return stack.postgres.admin_dsn.rpartition("/")[0] + "/" + url_of(settings).rpartition("/")[2]
+
+
+def url_of(settings: Settings) -> str:
+    assert settings.database_url is not None
+    return settings.database_url.get_secret_value()
+
+
+def kafka_client(settings: Settings) -> dict[str, Any]:
+    """What every client of aiokafka's needs to be let in."""
+    return service.kafka._connection(settings)
+
+
+def settings_for(access: Mapping[str, Any], database: str, name: str, **overrides: Any) -> Settings:
     options: dict[str, Any] = {
+        **access,
         "clouds": {CLOUD: {"keys": {KEY: SECRET.decode()}}},
-        "kafka_bootstrap": kafka,
         "database_url": SecretStr(database),
         "notifications_topic": name,
         "notifications_partitions": 3,
@@ -158,11 +175,14 @@ async def mirrored(settings: Settings, pool: Pool) -> AsyncIterator[Mirrored]:
 @pytest.fixture
 def environment(settings: Settings) -> dict[str, str]:
     """The settings as a subprocess gets them."""
-    assert settings.database_url is not None
+    password = settings.kafka_sasl_password
     return {
         "MEDIAMIRROR_CLOUDS": orjson.dumps({CLOUD: {"keys": {KEY: SECRET.decode()}}}).decode(),
         "MEDIAMIRROR_KAFKA_BOOTSTRAP": str(settings.kafka_bootstrap),
-        "MEDIAMIRROR_DATABASE_URL": settings.database_url.get_secret_value(),
+        "MEDIAMIRROR_KAFKA_SECURITY_PROTOCOL": settings.kafka_security_protocol,
+        "MEDIAMIRROR_KAFKA_SASL_USERNAME": settings.kafka_sasl_username or "",
+        "MEDIAMIRROR_KAFKA_SASL_PASSWORD": password.get_secret_value() if password else "",
+        "MEDIAMIRROR_DATABASE_URL": url_of(settings),
         "MEDIAMIRROR_NOTIFICATIONS_TOPIC": settings.notifications_topic,
         "MEDIAMIRROR_NOTIFICATIONS_PARTITIONS": str(settings.notifications_partitions),
         "MEDIAMIRROR_MIRROR_GROUP": settings.mirror_group,

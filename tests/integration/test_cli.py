@@ -7,6 +7,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 import pytest
@@ -69,7 +70,8 @@ async def up(folder: Path, *arguments: object) -> tuple[Process, dict[str, Any]]
 
 async def test_up_mirrors_the_library_of_its_stand_in_and_finds_it_on_the_next_run(tmp_path: Path) -> None:
     process, ready = await up(tmp_path)
-    assert set(ready) == {"gateway", "database", "kafka", "clouds"}
+    assert set(ready) == {"pid", "gateway", "database", "kafka", "kafka_access", "clouds"}
+    assert ready["pid"] == process.pid
     assert (tmp_path / "ready" / "up.json").stat().st_mode & 0o777 == 0o600
     here = ("--data-dir", tmp_path)
 
@@ -98,7 +100,9 @@ async def test_up_mirrors_the_library_of_its_stand_in_and_finds_it_on_the_next_r
     assert (code, err) == (0, "")
     assert "  upload  " in out
     assert "  delete  " in out
-    assert f"psql {ready['database']}" in out
+    assert "psql 'postgresql://mediamirror@127.0.0.1:" in out
+    for secret in (urlsplit(ready["database"]).password, ready["kafka_access"]["kafka_sasl_password"]):
+        assert str(secret) not in out
     assert not (tmp_path / "ready" / "up.json").exists()
 
     process, again = await up(tmp_path, "--demo")

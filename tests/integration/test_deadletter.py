@@ -27,7 +27,7 @@ from service.mirror.fold import fold
 from service.settings import Settings
 from service.telemetry import Metrics
 from tests.bodies import ASSET, envelope, upload
-from tests.integration.conftest import Mirrored, eventually, mirrored_with
+from tests.integration.conftest import Mirrored, eventually, kafka_client, mirrored_with
 from tests.integration.test_cli import lines, run
 
 BAD = "b" * 32
@@ -58,7 +58,7 @@ async def letters_of(settings: Settings) -> list[DeadLetter]:
 
 
 async def make_dead_letter_topic(settings: Settings, **configuration: str) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap)
+    admin = AIOKafkaAdminClient(**kafka_client(settings))
     await admin.start()
     try:
         configs = {name.replace("_", "."): value for name, value in configuration.items()}

@@ -6,6 +6,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -18,6 +19,8 @@ from service.embedded.ports import remembered_port
 from service.embedded.postgres import EmbeddedPostgres
 from service.embedded.stack import EmbeddedStack
 from service.errors import DataFolderInUseError, EmbeddedProgramError
+from service.settings import load_settings
+from tests.integration.conftest import kafka_client
 
 TOPIC = TopicPartition("survivors", 0)
 
@@ -38,11 +41,15 @@ def silent(_: str) -> None:
     pass
 
 
+def client_of(kafka: EmbeddedKafka) -> dict[str, Any]:
+    return kafka_client(load_settings(**kafka.access))
+
+
 @pytest.fixture(scope="module")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedStack]:
     folder = tmp_path_factory.mktemp("stack")
     async with EmbeddedStack(folder, kafka_bootstrap=None, database_url=None, progress=silent) as stack:
-        admin = AIOKafkaAdminClient(bootstrap_servers=stack.kafka_bootstrap)
+        admin = AIOKafkaAdminClient(**client_of(stack.kafka))
         await admin.start()
         await admin.create_topics([NewTopic(TOPIC.topic, num_partitions=1, replication_factor=1)])
         await admin.close()
@@ -71,12 +78,12 @@ async def rows(postgres: EmbeddedPostgres) -> list[str]:
 
 
 async def write_record(kafka: EmbeddedKafka, value: bytes) -> None:
-    async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, enable_idempotence=True) as producer:
+    async with AIOKafkaProducer(**client_of(kafka), enable_idempotence=True) as producer:
         await producer.send_and_wait(TOPIC.topic, value)
 
 
 async def records(kafka: EmbeddedKafka) -> list[bytes]:
-    async with AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap, auto_offset_reset="earliest") as consumer:
+    async with AIOKafkaConsumer(**client_of(kafka), auto_offset_reset="earliest") as consumer:
         consumer.assign([TOPIC])
         end = (await consumer.end_offsets([TOPIC]))[TOPIC]
         found: list[bytes] = []

@@ -31,7 +31,7 @@ from service.sql import query
 from service.telemetry import Metrics
 from service.topic import read_topic
 from tests.bodies import ASSET, BEGINNING, CLOUD, delete, rename, triggered, upload
-from tests.integration.conftest import MEDIAMIRROR, Mirrored, eventually, mirrored_with
+from tests.integration.conftest import MEDIAMIRROR, Mirrored, eventually, kafka_client, mirrored_with
 from tests.integration.test_order import produce
 
 # What the mirror keeps to itself.
@@ -169,7 +169,7 @@ async def test_the_compacted_topic_alone_is_a_copy_of_the_mirror(settings: Setti
         "min.cleanable.dirty.ratio": "0.01",
         "max.compaction.lag.ms": "1000",
     }
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap)
+    admin = AIOKafkaAdminClient(**kafka_client(settings))
     await admin.start()
     await admin.create_topics([NewTopic(settings.assets_topic, 1, 1, topic_configs={"cleanup.policy": "compact"} | eager)])
     await admin.close()
@@ -244,8 +244,12 @@ async def test_ten_thousand_notifications_and_crashes_of_everything_leave_each_r
 ) -> None:
     kafka = EmbeddedKafka(tmp_path, progress=print)
     await kafka.start()
-    settings = settings.model_copy(update={"kafka_bootstrap": kafka.bootstrap})
-    env = os.environ | environment | {"MEDIAMIRROR_KAFKA_BOOTSTRAP": kafka.bootstrap, "MEDIAMIRROR_MIRROR_BATCH": "50"}
+    settings = settings.model_copy(update=kafka.access)
+    here = {
+        "MEDIAMIRROR_KAFKA_BOOTSTRAP": kafka.bootstrap,
+        "MEDIAMIRROR_KAFKA_SASL_PASSWORD": kafka.access["kafka_sasl_password"].get_secret_value(),
+    }
+    env = os.environ | environment | here | {"MEDIAMIRROR_MIRROR_BATCH": "50"}
     shuffler = random.Random(3)
     assets = [f"{number:032x}" for number in range(500)]
     bodies = [history_step(asset, step) for asset in assets for step in range(20)]
@@ -378,7 +382,7 @@ async def test_the_largest_event_is_sent_in_its_turn(settings: Settings, pool: P
 
 
 async def test_topics_with_partitions_of_their_own_number_keep_each_key_in_its_partition(settings: Settings, pool: Pool) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap)
+    admin = AIOKafkaAdminClient(**kafka_client(settings))
     await admin.start()
     await admin.create_topics([NewTopic(settings.assets_topic, 7, 1), NewTopic(settings.events_topic, 4, 1)])
     await admin.close()
@@ -422,9 +426,9 @@ async def test_the_subscriber_of_the_readme_works(relayed: Mirrored) -> None:
     await emptied(relayed.pool)
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     code = readme.partition("```python\n")[2].partition("```\n")[0]
-    code = code.replace("localhost:9092", str(relayed.settings.kafka_bootstrap)).replace(
-        "media.events", relayed.settings.events_topic
-    )
+    # as its reader does for a Kafka that asks for a password
+    code = code.replace('"bootstrap_servers": "localhost:9092"', f"**{kafka_client(relayed.settings)}")
+    code = code.replace("media.events", relayed.settings.events_topic)
     subscriber = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
     assert subscriber.stdout is not None
     async with asyncio.timeout(20):

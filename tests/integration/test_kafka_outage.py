@@ -26,7 +26,7 @@ async def kafka(tmp_path: Path) -> AsyncIterator[EmbeddedKafka]:
 async def test_the_gateway_answers_503_while_kafka_is_away_and_all_recovers_by_itself(
     how: str, kafka: EmbeddedKafka, settings: Settings, pool: Pool
 ) -> None:
-    settings = settings.model_copy(update={"kafka_bootstrap": kafka.bootstrap, "gateway_ack_timeout": 1.0})
+    settings = settings.model_copy(update=kafka.access | {"gateway_ack_timeout": 1.0})
     async with mirrored_with(settings, pool) as mirrored:
         statuses: list[int] = []
         sent = [0]

@@ -25,7 +25,7 @@ from service.settings import Settings
 from service.telemetry import Metrics
 from tests.bodies import ASSET, envelope, upload
 from tests.folding import FakeRecord
-from tests.integration.conftest import MEDIAMIRROR, Mirrored, eventually, mirrored_with
+from tests.integration.conftest import MEDIAMIRROR, Mirrored, eventually, kafka_client, mirrored_with
 
 
 def record(topic: str, offset: int, body: dict[str, Any]) -> FakeRecord:
@@ -50,7 +50,7 @@ def signed(body: dict[str, Any]) -> tuple[bytes, Sequence[tuple[str, bytes]]]:
 
 
 async def delete_records(settings: Settings, before: int) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap)
+    admin = AIOKafkaAdminClient(**kafka_client(settings))
     await admin.start()
     try:
         await admin.delete_records({TopicPartition(settings.notifications_topic, 0): RecordsToDelete(before_offset=before)})

@@ -530,9 +530,11 @@ async def test_a_deletion_that_is_rolled_back_is_none(desk: Desk) -> None:
     assert await desk.pool.fetchval("SELECT (SELECT count(*) FROM media_purged) + (SELECT count(*) FROM media_outbox)") == 0
 
 
-async def test_whoever_may_delete_rows_needs_no_other_right_and_nobody_else_can_have_files_destroyed(desk: Desk) -> None:
+async def test_whoever_may_delete_rows_needs_no_other_right_and_nobody_else_can_have_files_destroyed(
+    desk: Desk, administrator: str
+) -> None:
     await row_of(desk, "p/0")
-    async with desk.pool.acquire() as connection, connection.transaction():
+    async with asyncpg.create_pool(administrator, min_size=1) as server, server.acquire() as connection, connection.transaction():
         # roles are the server's, and end with this transaction
         await connection.execute("CREATE ROLE mediamirror_test_clerk")
         await connection.execute("GRANT SELECT, DELETE ON media_assets TO mediamirror_test_clerk")
