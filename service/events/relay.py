@@ -80,7 +80,7 @@ class Relay:
             await connection.add_listener(CHANNEL, self._noticed)
             producer = make_producer(self._settings)
             try:
-                await ensure_topics(self._settings)
+                await ensure_topics(self._settings, self._settings.events_topic, self._settings.assets_topic)
                 await start(producer)
                 self.leading.set()
                 log.info("relay leads", shard=self._shard)

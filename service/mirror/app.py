@@ -20,7 +20,7 @@ async def run_mirror(settings: Settings, metrics: Metrics, gaps: Sequence[Gap]) 
     async with connect(settings) as pool:
         await require_schema(pool)
         if gaps:
-            await ensure_topics(settings)
+            await ensure_topics(settings, settings.notifications_topic)
             await accept(gaps, settings, pool)
         mirror = Mirror(settings, pool, metrics)
         app = web.Application()
