@@ -15,7 +15,7 @@ from rich.progress import Progress
 from typer.core import TyperGroup
 
 from service import supervisor
-from service.database import connect, migrate, reachable, require_schema
+from service.database import connect, migrate, pending_migrations, reachable, require_schema
 from service.dlq import command as dlq
 from service.doctor import command as doctor
 from service.errors import MediamirrorError
@@ -35,6 +35,8 @@ from service.reconcile import drift_command
 from service.reloading import KeyReload
 from service.replay import command as log_again
 from service.replay import proof
+from service.rights import PREFIX
+from service.roles import check_prefix, make_roles, roles_script
 from service.running import gateway_of
 from service.sender import Answer, given_secret, order, read_bodies
 from service.sender import send as send_webhooks
@@ -183,15 +185,30 @@ def standin(context: typer.Context) -> None:
 
 
 @app.command(name="migrate", rich_help_panel=BEGIN)
-def migrate_command(*, data_dir: DataDir = DATA_DIR) -> None:
-    """Bring the database's schema up to date."""
-    supervisor.run(_migrate(command_settings(data_dir)))
+def migrate_command(
+    *,
+    with_roles: Annotated[bool, typer.Option("--with-roles", help="Make a database role for each, with what it needs.")] = False,
+    role_prefix: Annotated[str, typer.Option(metavar="NAME", help="What the names of these begin with.")] = PREFIX,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the SQL of the roles, and name the migrations.")] = False,
+    data_dir: DataDir = DATA_DIR,
+) -> None:
+    """Bring the database's schema up to date. As its owner; with --with-roles, the roles' rights, too."""
+    prefix = check_prefix(role_prefix) if with_roles else None
+    supervisor.run(_migrate(command_settings(data_dir), prefix, dry_run=dry_run))
 
 
-async def _migrate(settings: Settings) -> None:
+async def _migrate(settings: Settings, role_prefix: str | None, *, dry_run: bool) -> None:
     async with connect(settings, size=1) as pool:
+        if dry_run:
+            pending = await pending_migrations(pool)
+            say(f"-- migrations to apply: {', '.join(pending)}" if pending else "-- the schema is up to date")
+            if role_prefix:
+                say(f"BEGIN;\n{await roles_script(pool, role_prefix)}\nCOMMIT;")
+            return
         applied = await migrate(pool)
-    say(f"applied {', '.join(applied)}" if applied else "the schema is up to date")
+        say(f"applied {', '.join(applied)}" if applied else "the schema is up to date")
+        if role_prefix:
+            say(f"the roles have their rights: {', '.join(await make_roles(pool, role_prefix))}")
 
 
 @app.command(rich_help_panel=BEGIN)

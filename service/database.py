@@ -1,4 +1,4 @@
-"""PostgreSQL: connections and migrations."""
+"""PostgreSQL: connections, migrations and rights."""
 
 import hashlib
 from collections.abc import AsyncIterator, Iterator
@@ -9,6 +9,8 @@ import asyncpg
 import orjson
 
 from service.errors import MediamirrorError
+from service.pooler import has_pooler, lends_sessions
+from service.rights import PREFIX, Group, Right, rights_of, role_names
 from service.settings import Settings
 from service.sql import FOLDER, query
 
@@ -33,6 +35,20 @@ class DatabaseUnreachableError(MediamirrorError):
     """PostgreSQL can't be reached: {reason}."""
 
 
+class TransactionPoolerError(MediamirrorError):
+    """PostgreSQL is behind a pooler that lends a connection for one transaction, and mediamirror needs it for longer (locks,
+    notices): use the pooler's session mode, or a direct address, in MEDIAMIRROR_DATABASE_URL.
+    """
+
+    exit_code = 2
+
+
+class IgnoredSchemaError(MediamirrorError):
+    """A pooler in front of PostgreSQL does not pass on the search_path {schema}: use a direct address."""
+
+    exit_code = 2
+
+
 class SchemaBehindError(MediamirrorError):
     """The database lacks the migrations {missing}. Run `mediamirror migrate`."""
 
@@ -45,35 +61,61 @@ class SchemaAheadError(MediamirrorError):
     """The database has the migration {name}, which this version of mediamirror does not know: it is older than the schema."""
 
 
+class ForbiddenError(MediamirrorError):
+    """PostgreSQL does not let us do this: {reason}. Connect as a member of the role with the rights to it, which
+    `mediamirror migrate --with-roles` makes and keeps up to date.
+    """
+
+
+class MissingRightsError(MediamirrorError):
+    """The database role {user} lacks what the {group} needs: {rights}. Make it a member of the role {name}, which
+    `mediamirror migrate --with-roles` makes and keeps up to date.
+    """
+
+
 @asynccontextmanager
 async def connect(settings: Settings, *, size: int = 4, schema: str | None = None) -> AsyncIterator[Pool]:
-    """Open a pool of up to `size` connections; raises `NoDatabaseError` or `DatabaseUnreachableError`.
+    """Open a pool of up to `size` connections; raises `NoDatabaseError`, `DatabaseUnreachableError` or `TransactionPoolerError`.
 
     `schema`: where tables without one are, instead of where the URL or the role says.
     """
     if settings.database_url is None:
         raise NoDatabaseError
+    url = settings.database_url.get_secret_value()
+    options = {"application_name": "mediamirror", "timezone": "UTC"} | ({"search_path": schema} if schema else {})
+    pool: Pool | None = None
     try:
-        pool = await asyncpg.create_pool(
-            settings.database_url.get_secret_value(),
-            min_size=0,
-            max_size=size,
-            timeout=10,
-            command_timeout=settings.database_timeout,
-            init=_set_codecs,
-            server_settings={"application_name": "mediamirror", "timezone": "UTC"} | ({"search_path": schema} if schema else {}),
-        )
-        await pool.fetchval("SELECT 1")
-    except ValueError:  # of its URL, in words that repeat pieces of it
-        raise DatabaseUnreachableError(reason="MEDIAMIRROR_DATABASE_URL can't be used as it is") from None
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-        raise DatabaseUnreachableError(reason=str(error) or type(error).__name__) from error
-    try:
+        try:
+            pool = await asyncpg.create_pool(
+                url,
+                min_size=0,
+                max_size=size,
+                timeout=10,
+                command_timeout=settings.database_timeout,
+                init=_set_codecs,
+                server_settings=options,
+            )
+            async with pool.acquire() as connection:
+                pooled = await has_pooler(connection)
+                found = await connection.fetchval("SELECT current_schema()") if schema else None
+            if pooled and not await lends_sessions(url):
+                raise TransactionPoolerError
+            if found != schema:
+                raise IgnoredSchemaError(schema=schema)
+        except _POOLER_SIGNS as error:
+            raise TransactionPoolerError from error
+        except ValueError:  # of its URL, in words that repeat pieces of it
+            raise DatabaseUnreachableError(reason="MEDIAMIRROR_DATABASE_URL can't be used as it is") from None
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+            raise DatabaseUnreachableError(reason=str(error) or type(error).__name__) from error
         yield pool
     finally:
-        pool.terminate()
+        if pool is not None:
+            pool.terminate()
 
 
+# Prepared for one client on another's server.
+_POOLER_SIGNS = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
 _AWAY = (
     OSError,
     asyncpg.InterfaceError,
@@ -87,11 +129,20 @@ _AWAY = (
 
 @contextmanager
 def reachable() -> Iterator[None]:
-    """Make a `DatabaseUnreachableError` of PostgreSQL's going away meanwhile."""
+    """Make a `DatabaseUnreachableError` of PostgreSQL's going away meanwhile, and what `in_words` makes of what it refuses."""
     try:
         yield
     except _AWAY as error:
         raise DatabaseUnreachableError(reason=str(error) or type(error).__name__) from error
+    except (asyncpg.InsufficientPrivilegeError, *_POOLER_SIGNS) as error:
+        raise in_words(error) or error from error
+
+
+def in_words(error: BaseException) -> MediamirrorError | None:
+    """Give the error that tells a person what to do about PostgreSQL's; None when there is nothing to tell."""
+    if isinstance(error, asyncpg.InsufficientPrivilegeError):
+        return ForbiddenError(reason=error)
+    return TransactionPoolerError() if isinstance(error, _POOLER_SIGNS) else None
 
 
 async def _set_codecs(connection: Connection) -> None:
@@ -143,9 +194,27 @@ async def migrate(pool: Pool) -> list[str]:
         return list(missing)
 
 
-async def require_schema(pool: Pool) -> None:
-    """Raise `SchemaBehindError` unless every migration has been applied."""
+async def pending_migrations(pool: Pool) -> list[str]:
+    """Name the migrations that `migrate` would apply."""
     exists = await pool.fetchval(query("migrations", "table_exists"))
-    applied = _by_name(await pool.fetch(query("migrations", "applied"))) if exists else {}
-    if missing := _missing(applied):
+    with reachable():
+        return list(_missing(_by_name(await pool.fetch(query("migrations", "applied"))) if exists else {}))
+
+
+async def require_schema(pool: Pool, group: Group | None = None) -> None:
+    """Raise `SchemaBehindError` unless every migration is applied, `MissingRightsError` unless we may do what `group` does."""
+    here = await pool.fetchrow(query("rights", "here"))
+    assert here is not None  # noqa: S101  # it has no condition
+    if here["schema"] is None:
+        raise ForbiddenError(reason=f"the role {here['user']} may use no schema of its search_path")
+    if missing := await pending_migrations(pool):
         raise SchemaBehindError(missing=", ".join(missing))
+    if group is not None and (lacking := await lacking_rights(pool, group)):
+        rights = ", ".join(map(str, lacking))
+        raise MissingRightsError(user=here["user"], group=group, rights=rights, name=role_names(PREFIX)[group])
+
+
+async def lacking_rights(connection: Pool | Connection, group: Group, role: str | None = None) -> list[Right]:
+    """Give what a group needs and `role` may not do; None: who we are."""
+    rows = await connection.fetch(query("rights", "lacking"), role, *map(list, zip(*rights_of(group), strict=True)))
+    return [Right(*row) for row in rows]

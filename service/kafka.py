@@ -6,13 +6,22 @@ nowhere else.
 
 import asyncio
 import ssl
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+from aiokafka.protocol.metadata import MetadataRequest
 
 from service.errors import MediamirrorError
 from service.partitioner import partition_for
@@ -27,6 +36,8 @@ _STOP_SECONDS = 5.0
 _LEADER_SECONDS = 15.0
 _LEADER_POLL_SECONDS = 0.05
 _DAY_MS = 24 * 60 * 60 * 1000
+_UNKNOWN = UnknownTopicOrPartitionError.errno
+_REFUSALS = (TopicAuthorizationFailedError, GroupAuthorizationFailedError, ClusterAuthorizationFailedError)
 
 Client: TypeAlias = AIOKafkaProducer | AIOKafkaConsumer | AIOKafkaAdminClient
 
@@ -41,8 +52,12 @@ class KafkaUnreachableError(MediamirrorError):
     """Kafka can't be reached at {bootstrap}: {reason}."""
 
 
+class KafkaForbiddenError(KafkaUnreachableError):
+    """The Kafka at {bootstrap} does not let {who} {what}. Its ACLs must allow that (README, "Rights")."""
+
+
 class NoSuchTopicError(MediamirrorError):
-    """There is no topic {topic} on the Kafka at {bootstrap}. The gateway, the mirror and the relay make it when they start."""
+    """There is no topic {topic} on the Kafka at {bootstrap}. Each role makes the topics that it uses when it starts."""
 
     exit_code = 2
 
@@ -52,6 +67,22 @@ def require_kafka(settings: Settings) -> str:
     if settings.kafka_bootstrap is None:
         raise NoKafkaError
     return settings.kafka_bootstrap
+
+
+def unusable(settings: Settings, error: Exception) -> KafkaUnreachableError:
+    """Say in words what Kafka's error means: it can't be reached, or it forbids what we asked."""
+    if isinstance(error, ClusterAuthorizationFailedError):  # told to a producer that may write to no topic at all
+        return _forbidden(settings, "write to any topic (Write)")
+    if isinstance(error, TopicAuthorizationFailedError):
+        return _forbidden(settings, f"read or write the topic {error.args[0] if error.args else ''} (Read, Write)")
+    if isinstance(error, GroupAuthorizationFailedError):
+        return _forbidden(settings, f"join the consumer group {settings.mirror_group} (Read on the group)")
+    return KafkaUnreachableError(bootstrap=settings.kafka_bootstrap, reason=str(error) or "no answer")
+
+
+def _forbidden(settings: Settings, what: str) -> KafkaForbiddenError:
+    who = f"the user {settings.kafka_sasl_username}" if settings.kafka_sasl_username else "this client"
+    return KafkaForbiddenError(bootstrap=settings.kafka_bootstrap, who=who, what=what)
 
 
 def _connection(settings: Settings) -> dict[str, Any]:
@@ -90,10 +121,18 @@ def make_producer(settings: Settings) -> AIOKafkaProducer:
 
 def make_consumer(settings: Settings) -> AIOKafkaConsumer:
     """Make a member of the mirror's group; positions are ours to set, and a lost one is an error, never a jump."""
+    return _consumer(settings, group_id=settings.mirror_group, group_instance_id=settings.mirror_instance_id)
+
+
+def make_reader(settings: Settings) -> AIOKafkaConsumer:
+    """Make a consumer of no group, which needs no right to any."""
+    return _consumer(settings, group_id=None)
+
+
+def _consumer(settings: Settings, **group: str | None) -> AIOKafkaConsumer:
     return AIOKafkaConsumer(
         **_connection(settings),
-        group_id=settings.mirror_group,
-        group_instance_id=settings.mirror_instance_id,
+        **group,
         enable_auto_commit=False,
         auto_offset_reset="none",
         # what is read ahead of its turn is memory; a record larger than this comes all the same, alone
@@ -143,25 +182,27 @@ async def describe_cluster(settings: Settings) -> str:
     try:
         description: dict[str, Any] = await admin.describe_cluster()
     except KafkaError as error:
-        raise KafkaUnreachableError(bootstrap=settings.kafka_bootstrap, reason=error) from error
+        raise unusable(settings, error) from error
     finally:
         await let_go(admin)
     return str(description["cluster_id"])
 
 
 async def partition_bounds(settings: Settings, topic: str) -> dict[int, tuple[int, int]]:
-    """Give the earliest offset and the next to be written of each partition."""
+    """Give the earliest offset and the next to be written of each partition; none of a topic that is not there."""
     admin = await _admin(settings)
-    consumer = make_consumer(settings)  # joins no group, since it subscribes to nothing
+    consumer = make_reader(settings)
     try:
         async with asyncio.timeout(15):
-            (described,) = await admin.describe_topics([topic])
+            described = (await _look(settings, admin, [topic]))[topic]
             await start(consumer)
             partitions = [TopicPartition(topic, one["partition"]) for one in described["partitions"]]
+            if not partitions:
+                return {}
             consumer.assign(partitions)
             earliest, latest = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
     except (KafkaError, TimeoutError) as error:
-        raise KafkaUnreachableError(bootstrap=settings.kafka_bootstrap, reason=str(error) or "no answer") from error
+        raise unusable(settings, error) from error
     finally:
         await asyncio.gather(let_go(admin), let_go(consumer))
     return {partition.partition: (earliest[partition], latest[partition]) for partition in partitions}
@@ -178,56 +219,75 @@ async def topic_bounds(settings: Settings, topic: str) -> dict[int, tuple[int, i
 async def offsets_at(settings: Settings, topic: str, partitions: Iterable[int], moment: datetime) -> dict[int, int]:
     """Give, by partition, the first offset whose record came at `moment` or later; nothing for a partition without one."""
     milliseconds = max(int(moment.timestamp() * 1000), 0)
-    consumer = make_consumer(settings)  # joins no group, since it subscribes to nothing
+    consumer = make_reader(settings)
     try:
         async with asyncio.timeout(15):
             await start(consumer)
             consumer.assign(wanted := [TopicPartition(topic, one) for one in partitions])
             found = await consumer.offsets_for_times(dict.fromkeys(wanted, milliseconds))
     except (KafkaError, TimeoutError) as error:
-        raise KafkaUnreachableError(bootstrap=settings.kafka_bootstrap, reason=str(error) or "no answer") from error
+        raise unusable(settings, error) from error
     finally:
         await let_go(consumer)
     return {partition.partition: at.offset for partition, at in found.items() if at is not None}
 
 
-async def ensure_topics(settings: Settings) -> None:
-    """Create the topics that are not there; those that are stay as their owner made them.
+async def ensure_topics(settings: Settings, *names: str) -> None:
+    """Create those of these topics that are not there, of all of ours if none is named; the others stay as their owner made them.
 
-    Returns once all of their partitions have leaders: a consumer that joins before is given none of them.
+    They are looked at first: where all are there, nobody needs the right to create any. Returns once all of their partitions
+    have leaders: a consumer that joins before is given none of them. Raises `KafkaUnreachableError`, or `KafkaForbiddenError`
+    for want of a right.
     """
+    ours = {topic.name: topic for topic in _topics(settings)}
+    wanted = list(names or ours)
+    admin = await _admin(settings)
+    try:
+        async with asyncio.timeout(_LEADER_SECONDS):
+            missing = [name for name, topic in (await _look(settings, admin, wanted)).items() if topic["error_code"] == _UNKNOWN]
+            if missing:
+                await _create(settings, admin, [ours[name] for name in missing])
+            # Kafka tells nobody when it has chosen leaders
+            while not all(map(_is_led, (await _look(settings, admin, wanted)).values())):  # noqa: ASYNC110
+                await asyncio.sleep(_LEADER_POLL_SECONDS)
+    except (KafkaError, TimeoutError) as error:
+        raise unusable(settings, error) from error
+    finally:
+        await let_go(admin)
+
+
+async def _look(settings: Settings, admin: AIOKafkaAdminClient, names: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Describe topics, by name. `describe_topics` would create those that are missing, where the broker does that by itself."""
+    request = MetadataRequest(list(names), allow_auto_topic_creation=False)
+    described = (await admin._send_request(request)).to_object()["topics"]  # noqa: SLF001
+    if hidden := [topic["topic"] for topic in described if topic["error_code"] == TopicAuthorizationFailedError.errno]:
+        raise _forbidden(settings, f"look at the topic {', '.join(hidden)} (Describe)")
+    return {topic["topic"]: topic for topic in described}
+
+
+async def _create(settings: Settings, admin: AIOKafkaAdminClient, topics: Collection[NewTopic]) -> None:
+    response = await admin.create_topics(list(topics))
+    codes = {name: for_code(code) for name, code, *_rest in response.topic_errors if code}
+    if refused := [name for name, error in codes.items() if error in _REFUSALS]:
+        raise _forbidden(settings, f"create the topic {', '.join(refused)}, which is missing (Create)")
+    for name, error in codes.items():
+        if error is not TopicAlreadyExistsError:
+            raise error(name)
+
+
+def _is_led(topic: Mapping[str, Any]) -> bool:
+    return topic["error_code"] == 0 and bool(topic["partitions"]) and all(one["leader"] >= 0 for one in topic["partitions"])
+
+
+def _topics(settings: Settings) -> list[NewTopic]:
     days = settings.notifications_retention
     keep_all = -1
-    topics = [
+    return [
         _topic(settings.notifications_topic, settings, settings.notifications_partitions, retention_days=days),
         _topic(settings.dead_letter_topic, settings, 1, record_bytes=MAX_DEAD_LETTER_BYTES, retention_days=keep_all),
         _topic(settings.events_topic, settings, settings.events_partitions, retention_days=settings.events_retention),
         _topic(settings.assets_topic, settings, settings.events_partitions, retention_days=keep_all, policy="compact"),
     ]
-    admin = await _admin(settings)
-    try:
-        response = await admin.create_topics(topics)
-        for _name, code, *_rest in response.topic_errors:
-            error = for_code(code)
-            if code and error is not TopicAlreadyExistsError:
-                raise error
-        await _until_led(admin, [topic.name for topic in topics])
-    except (KafkaError, TimeoutError) as error:
-        raise KafkaUnreachableError(bootstrap=settings.kafka_bootstrap, reason=repr(error)) from error
-    finally:
-        await let_go(admin)
-
-
-async def _until_led(admin: AIOKafkaAdminClient, topics: list[str]) -> None:
-    async with asyncio.timeout(_LEADER_SECONDS):
-        while True:
-            described = await admin.describe_topics(topics)
-            if all(
-                topic["error_code"] == 0 and topic["partitions"] and all(one["leader"] >= 0 for one in topic["partitions"])
-                for topic in described
-            ):
-                return
-            await asyncio.sleep(_LEADER_POLL_SECONDS)
 
 
 def _topic(

@@ -10,7 +10,7 @@ import structlog
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from service.errors import MediamirrorError
-from service.kafka import ensure_topics, let_go, make_producer, start
+from service.kafka import KafkaForbiddenError, ensure_topics, let_go, make_producer, start, unusable
 from service.line import Line, Pending
 from service.settings import Settings
 from service.telemetry import Metrics
@@ -91,6 +91,8 @@ class Publisher:
             raise RefusedByKafkaError from None
         except KafkaError as error:
             self._renew()
+            if isinstance(problem := unusable(self._settings, error), KafkaForbiddenError):
+                log.error("kafka refuses what we write", reason=str(problem))
             raise NotDurableError(type(error).__name__) from error
 
     async def is_ready(self) -> bool:
@@ -124,9 +126,10 @@ class Publisher:
     async def _connect(self) -> None:
         """Put a fresh producer in place of the present one, as soon as Kafka answers."""
         attempts = 0
+        told = ""
         while True:
             try:
-                await ensure_topics(self._settings)
+                await ensure_topics(self._settings, self._topic)
                 producer = make_producer(self._settings)
                 try:
                     await start(producer)
@@ -135,8 +138,10 @@ class Publisher:
                     raise
                 break
             except (KafkaError, MediamirrorError, OSError) as error:
-                if attempts % 20 == 0:
-                    log.error("kafka unreachable, webhooks are answered with 503", error=str(error))
+                reason = str(unusable(self._settings, error) if isinstance(error, KafkaError) else error)
+                if attempts % 20 == 0 or reason != told:
+                    log.error("kafka unreachable, webhooks are answered with 503", error=reason)
+                told = reason
                 attempts += 1
                 await asyncio.sleep(_RECONNECT_SECONDS)
         old, self._line = self._line, Line(producer, self._pending)

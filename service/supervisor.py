@@ -6,9 +6,11 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine
 
+import asyncpg
 import structlog
 
 from service import garbage
+from service.database import in_words
 from service.errors import MediamirrorError
 from service.reloading import KeyReload
 from service.terminal import complain
@@ -26,7 +28,7 @@ def run(main: Coroutine[object, object, None], keys: KeyReload | None = None) ->
     """Run `main`; SIGTERM and SIGINT cancel it, so whatever it entered is left in order, and end the process with 0.
 
     SIGHUP has the `keys` reloaded, and ends what has none, or what has lost its terminal. Raises the error that a person must act
-    on, freed of the task groups it passed through.
+    on, in words, and freed of the task groups it passed through.
     """
     garbage.settle()
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
@@ -55,8 +57,10 @@ async def _until_told(main: Coroutine[object, object, None], keys: KeyReload | N
         if not told:
             raise
     except BaseExceptionGroup as group:
-        errors = list(_leaves(group))
+        errors = [in_words(error) or error for error in _leaves(group)]
         raise next((error for error in errors if isinstance(error, MediamirrorError)), errors[0]) from None
+    except asyncpg.PostgresError as error:
+        raise in_words(error) or error from None
     finally:
         if watching:
             watching.cancel()

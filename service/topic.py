@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from service.kafka import KafkaUnreachableError, let_go, make_consumer, start
+from service.kafka import let_go, make_reader, start, unusable
 from service.settings import Settings
 
 # partition -> (first offset, offset to stop before, or None to go on for ever)
@@ -31,7 +31,7 @@ async def read_topic(
     ends = {TopicPartition(topic, number): end for number, (start, end) in ranges.items() if end is None or start < end}
     if not ends:
         return
-    consumer = make_consumer(settings)  # joins no group, since it subscribes to nothing
+    consumer = make_reader(settings)
     try:
         async with asyncio.timeout(_START_SECONDS):
             await start(consumer)
@@ -54,7 +54,7 @@ async def read_topic(
             # by the position, not by the last record: the last offsets of a range may hold none
             ends = {one: end for one, end in ends.items() if end is None or await consumer.position(one) < end}
     except (KafkaError, TimeoutError) as error:
-        raise KafkaUnreachableError(bootstrap=settings.kafka_bootstrap, reason=str(error) or "no answer") from error
+        raise unusable(settings, error) from error
     finally:
         await let_go(consumer)
 

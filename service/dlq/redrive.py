@@ -12,7 +12,7 @@ from service.dlq.letter import DeadLetter, LetterId
 from service.dlq.reader import read_letters
 from service.dlq.redrives import Redrives
 from service.errors import MediamirrorError
-from service.kafka import KafkaUnreachableError, ensure_topics, let_go, make_producer, start
+from service.kafka import ensure_topics, let_go, make_producer, start, unusable
 from service.settings import Settings
 
 _CONNECT_SECONDS = 15.0
@@ -73,13 +73,13 @@ async def redrive(letters: Collection[DeadLetter], redrives: Redrives, settings:
 
 @asynccontextmanager
 async def _producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
-    await ensure_topics(settings)
+    await ensure_topics(settings, settings.notifications_topic)
     producer = make_producer(settings)
     try:
         async with asyncio.timeout(_CONNECT_SECONDS):
             await start(producer)
         yield producer
     except (KafkaError, TimeoutError) as error:
-        raise KafkaUnreachableError(bootstrap=settings.kafka_bootstrap, reason=str(error) or "no answer") from error
+        raise unusable(settings, error) from error
     finally:
         await let_go(producer, patience=_CLOSE_SECONDS)

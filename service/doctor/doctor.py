@@ -15,7 +15,7 @@ from service.doctor.finding import Finding, Level
 from service.doctor.outbox import outbox_findings
 from service.errors import MediamirrorError
 from service.events.backlog import read_backlog
-from service.kafka import partition_bounds, require_kafka
+from service.kafka import KafkaForbiddenError, partition_bounds, require_kafka
 from service.settings import Settings
 
 _SKEW_WARN_SECONDS = 60
@@ -67,17 +67,19 @@ class Doctor:
         try:
             require_kafka(settings)
             for topic in (settings.notifications_topic, settings.dead_letter_topic, settings.events_topic, settings.assets_topic):
-                if bounds := await partition_bounds(settings, topic):
-                    yield Finding("kafka", Level.OK, f"topic {topic}, {len(bounds)} partition{'s' * (len(bounds) > 1)}")
-                else:
-                    yield Finding(
-                        "kafka",
-                        Level.FAIL,
-                        f"there is no topic {topic}",
-                        todo="Start the gateway, which makes those that are missing; or make it, if it may not.",
-                    )
+                yield await self._topic(topic)
         except MediamirrorError as error:
             yield Finding("kafka", Level.FAIL, str(error), todo=_NO_SERVER.format("MEDIAMIRROR_KAFKA_BOOTSTRAP"))
+
+    async def _topic(self, topic: str) -> Finding:
+        try:
+            bounds = await partition_bounds(self._settings, topic)
+        except KafkaForbiddenError as error:
+            return Finding("kafka", Level.WARN, str(error), todo="No matter, if nothing that runs with these settings uses it.")
+        if bounds:
+            return Finding("kafka", Level.OK, f"topic {topic}, {len(bounds)} partition{'s' * (len(bounds) > 1)}")
+        todo = "Start the role that uses it, which makes it if it may; or make it yourself."
+        return Finding("kafka", Level.FAIL, f"there is no topic {topic}", todo=todo)
 
     async def _cloud(self, account: Account) -> AsyncIterator[Finding]:
         try:

@@ -9,6 +9,7 @@ from service.events.relay import Relay
 from service.health import Health
 from service.http import serve
 from service.kafka import require_kafka
+from service.rights import Group
 from service.settings import Settings
 from service.telemetry import Metrics
 
@@ -17,7 +18,7 @@ async def run_relay(settings: Settings, metrics: Metrics) -> None:
     """Relay until cancelled, with /livez, /readyz and /metrics. One that is not the leader stands by, and is ready."""
     require_kafka(settings)
     async with connect(settings) as pool:
-        await require_schema(pool)
+        await require_schema(pool, Group.RELAY)
         relay = Relay(settings, pool, metrics)
         app = web.Application()
         Health(metrics, {"postgresql": relay.is_ready}).add_routes(app)

@@ -117,7 +117,7 @@ class Relay:
                 await connection.add_listener(CHANNEL, self._noticed)
                 await connection.execute(query("outbox", "forget_lightly"))
                 await self._aside.begin(connection)
-                await ensure_topics(self._settings)
+                await ensure_topics(self._settings, self._settings.events_topic, self._settings.assets_topic)
                 while True:
                     await self._lead_with_a_producer(connection)
             finally:

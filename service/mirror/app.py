@@ -11,6 +11,7 @@ from service.http import serve
 from service.kafka import ensure_topics
 from service.mirror.consumer import Mirror
 from service.mirror.gap import Gap, accept
+from service.rights import Group
 from service.settings import Settings
 from service.telemetry import Metrics
 
@@ -18,9 +19,9 @@ from service.telemetry import Metrics
 async def run_mirror(settings: Settings, metrics: Metrics, gaps: Sequence[Gap]) -> None:
     """Mirror until cancelled, with /livez, /readyz and /metrics."""
     async with connect(settings) as pool:
-        await require_schema(pool)
+        await require_schema(pool, Group.MIRROR)
         if gaps:
-            await ensure_topics(settings)
+            await ensure_topics(settings, settings.notifications_topic)
             await accept(gaps, settings, pool)
         mirror = Mirror(settings, pool, metrics)
         app = web.Application()

@@ -68,7 +68,7 @@ class Mirror:
 
     async def _read(self) -> None:
         cluster = await describe_cluster(self._settings)
-        await ensure_topics(self._settings)
+        await ensure_topics(self._settings, self._topic, self._settings.dead_letter_topic)
         await self._store.prepare_log()
         consumer = make_consumer(self._settings)
         try:

@@ -21,6 +21,7 @@ from service.reconcile.drift import measure
 from service.reconcile.refetch import Refetcher
 from service.reconcile.sweep import Sweep, SweepUnderWayError
 from service.reconcile.sweeps import Scope, locked
+from service.rights import Group
 from service.settings import Settings
 from service.sql import query
 from service.telemetry import Metrics
@@ -140,7 +141,7 @@ async def run_reconciler(settings: Settings, metrics: Metrics) -> None:
     require_kafka(settings)
     settings.require_clouds()
     async with connect(settings, size=4 + 3 * len(settings.clouds)) as pool:
-        await require_schema(pool)
+        await require_schema(pool, Group.RECONCILER)
         async with accounts(settings, pool, metrics) as open_accounts, Publisher(settings, metrics) as publisher:
             reconciler = Reconciler(settings, pool, open_accounts, publisher, metrics)
             app = web.Application()

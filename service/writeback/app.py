@@ -10,6 +10,7 @@ from service.health import Health
 from service.http import serve
 from service.kafka import require_kafka
 from service.publisher import Publisher
+from service.rights import Group
 from service.settings import Settings
 from service.telemetry import Metrics
 from service.writeback.writeback import Writeback
@@ -19,7 +20,7 @@ async def run_writeback(settings: Settings, metrics: Metrics) -> None:
     """Work operations off until cancelled, with /livez, /readyz and /metrics."""
     require_kafka(settings)
     async with connect(settings, size=8) as pool:
-        await require_schema(pool)
+        await require_schema(pool, Group.WRITEBACK)
         async with accounts(settings, pool, metrics) as opened, Publisher(settings, metrics) as publisher:
             writeback = Writeback(settings, pool, opened, publisher, metrics)
             app = web.Application()

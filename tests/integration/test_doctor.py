@@ -45,6 +45,7 @@ def levels(findings: dict[str, Finding]) -> dict[str, str]:
 
 async def test_a_sound_installation_has_nothing_to_find_once_its_trigger_is_set(mirrored: Mirrored, standin: Standin) -> None:
     settings = at(standin, mirrored.settings, gateway_public_url=mirrored.gateway)
+    await ensure_topics(settings)  # the relay's, too
     before = await examine(settings)
     assert levels(before) == {
         "settings": "ok",
@@ -93,6 +94,7 @@ async def test_without_a_public_address_a_channel_can_be_set_up(mirrored: Mirror
 
 async def test_the_gateway_of_a_demo_needs_no_public_address(mirrored: Mirrored, standin: Standin) -> None:
     settings = at(standin, mirrored.settings)
+    await ensure_topics(settings)  # the relay's, too
     assert (await examine(settings, gateway=mirrored.gateway))["trigger"].level is Level.FAIL
     standin.notifier.triggers.create(f"{mirrored.gateway}/webhooks/cloudinary/{CLOUD}", "all", additive=True)
     found = await examine(settings, gateway=mirrored.gateway)
@@ -153,6 +155,7 @@ async def run_doctor(*arguments: str, **environment: str) -> tuple[int, bytes, b
 
 
 async def test_the_command_exits_with_what_it_found(environment: dict[str, str], mirrored: Mirrored, standin: Standin) -> None:
+    await ensure_topics(mirrored.settings)  # the relay's, too
     clouds = {CLOUD: {"keys": {KEY: SECRET.decode()}, "upload_prefix": standin.url}}
     environment |= {
         "MEDIAMIRROR_CLOUDS": orjson.dumps(clouds).decode(),

@@ -63,7 +63,7 @@ SELECT count(*) FILTER (WHERE inserted) FROM written
 
 -- name: remove_adopted
 -- Rows that have become part of another. Nothing is to be done at Cloudinary: the mirror's own deletions say that they are.
-WITH writer AS (SELECT set_config('mediamirror.writer', 'mirror', true))
+WITH writer AS (SELECT media_as_mirror())
 DELETE FROM media_assets USING writer WHERE (cloud, asset_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))
 
 -- name: take_purged

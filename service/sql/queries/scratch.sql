@@ -34,7 +34,7 @@ SELECT to_regclass('media_assets') IS NULL
 
 -- name: remove_rows
 -- As the mirror's own deletion: nothing is to be done at Cloudinary.
-WITH writer AS (SELECT set_config('mediamirror.writer', 'mirror', true))
+WITH writer AS (SELECT media_as_mirror())
 DELETE FROM media_assets USING writer WHERE (cloud, asset_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))
 
 -- name: restore_tables
