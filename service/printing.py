@@ -16,7 +16,7 @@ from rich.text import Text
 
 from service.sender import Answer
 from service.settings import PREFIX, Settings
-from service.up import Site
+from service.up import Site, nearest
 
 _WIDE = 200
 
@@ -121,7 +121,7 @@ def print_site(site: Site, data_dir: Path, version: str) -> None:
         f"  metrics    {site.gateway}/metrics",
         f"  database   psql {shlex.quote(site.psql_url)}",
         f"  kafka      {site.settings.kafka_bootstrap}, topic {site.settings.notifications_topic}",
-        *([f"             clients: {os.path.relpath(site.kafka_client)}"] if site.kafka_client else []),
+        *([f"             clients: {nearest(site.kafka_client)}"] if site.kafka_client else []),
         f"  data, logs {folder}/",
         "",
         f"In another terminal: {sys.argv[0]} assets, … log --follow, … events --follow, … send FILE",

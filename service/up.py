@@ -47,8 +47,14 @@ class Site:
     def psql_url(self) -> str:
         """What `psql` connects to, without a password: that of our own server is in a file, others are their owners' business."""
         url = self.settings.database_url
-        passfile = f"?passfile={quote(os.path.relpath(self.passfile))}" if self.passfile else ""
+        passfile = f"?passfile={quote(nearest(self.passfile))}" if self.passfile else ""
         return (shown(url.get_secret_value()) if url else "") + passfile
+
+
+def nearest(path: Path) -> str:
+    """Name a file as somebody here would: below this folder by its way from here, elsewhere in full."""
+    relative = os.path.relpath(path)
+    return os.path.abspath(path) if relative.startswith("..") else relative  # noqa: PTH100  # links stay as they were named
 
 
 @asynccontextmanager
