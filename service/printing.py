@@ -15,7 +15,7 @@ from rich.text import Text
 from service.sender import Answer
 from service.settings import PREFIX, Settings
 from service.terminal import complain, console, dump_json, printable, say
-from service.up import Site
+from service.up import Site, nearest
 
 
 class Lines(list[str]):
@@ -116,10 +116,10 @@ def print_site(site: Site, data_dir: Path, version: str) -> None:
     lines = [f"mediamirror {version} is up", ""]
     lines += [f"  webhooks   {site.gateway}/webhooks/cloudinary/{cloud}" for cloud in sorted(site.settings.clouds)]
     lines += [
-        f"  metrics    {site.admin}/metrics",
+        *([f"  metrics    {site.admin}/metrics"] if site.admin else []),
         f"  database   psql {shlex.quote(site.psql_url)}",
         f"  kafka      {site.settings.kafka_bootstrap}, topic {site.settings.notifications_topic}",
-        *([f"             clients: {os.path.relpath(site.kafka_client)}"] if site.kafka_client else []),
+        *([f"             clients: {nearest(site.kafka_client)}"] if site.kafka_client else []),
         f"  data, logs {folder}/",
         "",
         f"In another terminal: {sys.argv[0]} assets, … log --follow, … events --follow, … send FILE",

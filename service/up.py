@@ -37,10 +37,10 @@ class Site:
     """A small site that is up."""
 
     gateway: str
-    admin: str
     settings: Settings
     pool: Pool
     is_demo: bool
+    admin: str | None = None  # the gateway's /readyz and /metrics
     passfile: Path | None = None  # with the password of a PostgreSQL of our own
     kafka_client: Path | None = None  # what a client of a Kafka of our own needs to know
 
@@ -48,8 +48,14 @@ class Site:
     def psql_url(self) -> str:
         """What `psql` connects to, without a password: that of our own server is in a file, others are their owners' business."""
         url = self.settings.database_url
-        passfile = f"?passfile={quote(os.path.relpath(self.passfile))}" if self.passfile else ""
+        passfile = f"?passfile={quote(nearest(self.passfile))}" if self.passfile else ""
         return (shown(url.get_secret_value()) if url else "") + passfile
+
+
+def nearest(path: Path) -> str:
+    """Name a file as somebody here would: below this folder by its way from here, elsewhere in full."""
+    relative = os.path.relpath(path)
+    return os.path.abspath(path) if relative.startswith("..") else relative  # noqa: PTH100  # links stay as they were named
 
 
 @asynccontextmanager
@@ -103,7 +109,7 @@ async def run_site(
                     await _lead_here(opened, gateway)
                 with announcement.made(describe(gateway, admin, settings)):
                     keys.then(lambda: announcement.renew(describe(gateway, admin, settings)))
-                    yield Site(gateway, admin, settings, pool, demo, stack.passfile, stack.kafka_client)
+                    yield Site(gateway, settings, pool, demo, admin, stack.passfile, stack.kafka_client)
             for task in at_work:
                 task.cancel()
 

@@ -27,7 +27,7 @@ from service.events.relay import Relay
 from service.settings import Settings
 from service.telemetry import Metrics
 from tests.bodies import ASSET, BEGINNING, CLOUD, triggered, upload
-from tests.integration.conftest import MEDIAMIRROR, Mirrored, eventually, mirrored_with
+from tests.integration.conftest import MEDIAMIRROR, Mirrored, eventually, kafka_client, mirrored_with
 from tests.integration.test_events import copy_of, emptied, events_of, put, read_all, relaying
 
 ABOUT = b'{"changed":{},"cause":{}}'
@@ -68,7 +68,7 @@ async def sent(settings: Settings, asset: str) -> list[str]:
 @asynccontextmanager
 async def topics(settings: Settings, most: dict[str, int]) -> AsyncIterator[None]:
     """Topics that take records of so many bytes at the most."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap)
+    admin = AIOKafkaAdminClient(**kafka_client(settings))
     await admin.start()
     await admin.create_topics(
         [NewTopic(topic, 3, 1, topic_configs={"max.message.bytes": str(size)}) for topic, size in most.items()]
