@@ -63,6 +63,9 @@ NAMINGS: dict[str, dict[str, Any]] = {
     "by a public id with types beside it": {"resources": ["dir/a"], "resource_type": "image", "type": "upload"},
     "by a map without values": {"resources": {"dir/a": None}},
     "by a URL": {"secure_url": "https://res.cloudinary.com/acme/image/upload/c_fill,w_10/v1767225600/dir/a.png"},
+    "in a map that leaves its key to be the name": {
+        "resources": {"dir/a": {"public_id": None, "resource_type": "image", "type": "upload"}}
+    },
     "with an empty list": {"resources": [], **IDENTITY},
     "with null": {"resources": None, **IDENTITY},
 }
@@ -136,6 +139,12 @@ def test_what_is_told_at_the_top_is_taken_and_asked_about(kind: str, fields: dic
     among = Told(body(kind, resources=[IDENTITY | fields]), known={"tags": ["x"]})
     assert getattr(among.row, column) == value
     assert not among.asked
+
+
+def test_a_delete_that_lists_what_it_cannot_name_says_how_many_and_what_was_odd() -> None:
+    told = Told(body("delete", resources=[{}, IDENTITY | {"display_name": []}]), known={})
+    assert told.row.deleted_at is not None
+    assert told.line.reason == "display_name can't be read; 1 more of its resources name no asset"
 
 
 def test_a_delete_at_the_top_ends_the_asset_and_is_asked_about() -> None:
