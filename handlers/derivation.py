@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from handlers.resources import and_odd, joined
+from handlers.resources import and_odd
 from schemas.asset import Group
 from schemas.bodies import Eager, Explode, read
 from schemas.change import Change
@@ -24,7 +24,7 @@ def derived(notification: Notification) -> list[Change]:
     if not told or not body.names_an_asset:
         return []
     nameless = len(body.eager) - sum(map(_is_named, body.eager))
-    refetch = joined((f"{nameless} of its derived versions have no transformation",)) if nameless else None
+    refetch = f"{nameless} of its derived versions have no transformation" if nameless else None
     return [
         Change(
             body.asset_id,

@@ -40,13 +40,9 @@ def context_changed(notification: Notification) -> Iterator[Change]:
     def tell(body: ContextChange) -> Told | str | tuple[Told, str]:
         if body.model_fields_set.isdisjoint(_CHANGES):
             return "context was changed to what the notification leaves out"
-        (removed, all_named), (updated, all_updated), (added, all_added) = (
-            _names(body.removed),
-            _named(body.updated),
-            _named(body.added),
-        )
+        removed, updated, added = _names(body.removed), _named(body.updated), _named(body.added)
         told: Told = {Group.CONTEXT: {**dict.fromkeys(removed, GONE), **updated, **added}}
-        if all_named and all_updated and all_added:
+        if (len(removed), len(updated), len(added)) == (len(body.removed), len(body.updated), len(body.added)):
             return told
         return told, "context was changed to values that the notification leaves out"
 
@@ -71,19 +67,15 @@ def metadata_changed(notification: Notification) -> Iterator[Change]:
 Items: TypeAlias = list[dict[str, object] | str] | dict[str, object]
 
 
-def _names(items: Items) -> tuple[list[str], bool]:
-    """Read the names of `[{name, value}]`, of an object, or of names alone; tells whether they are all of them."""
-    names = [name for item in items if isinstance(name := item.get("name") if isinstance(item, dict) else item, str)]
-    return names, len(names) == len(items)
+def _names(items: Items) -> Mapping[str, None]:
+    """Read the names of `[{name, value}]`, of an object, or of names alone; those without one are left out."""
+    names = (item.get("name") if isinstance(item, dict) else item for item in items)
+    return dict.fromkeys(name for name in names if isinstance(name, str))
 
 
-def _named(items: Items) -> tuple[Mapping[str, object], bool]:
-    """Read `[{name, value}]` or an object; tells whether all of them have a name and a value."""
+def _named(items: Items) -> Mapping[str, object]:
+    """Read `[{name, value}]` or an object; what lacks its name or its value is left out."""
     if isinstance(items, dict):
-        return items, True
-    pairs = [
-        (name, item["value"])
-        for item in items
-        if isinstance(item, dict) and "value" in item and isinstance(name := item.get("name"), str)
-    ]
-    return dict(pairs), len(pairs) == len(items)
+        return items
+    whole = (item for item in items if isinstance(item, dict) and "value" in item)
+    return {name: item["value"] for item in whole if isinstance(name := item.get("name"), str)}

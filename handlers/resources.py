@@ -76,7 +76,8 @@ def of_each(
             yield last
         last = made
     if last is not None:
-        yield last._replace(note=f"{left_out} more of its resources name no asset") if left_out else last
+        note = joined((last.note, f"{left_out} more of its resources name no asset")) if left_out else last.note
+        yield last._replace(note=note)
     elif (made := change(read(model, body), body)) is not None:
         yield made if made.refetch else made._replace(refetch=_AT_THE_TOP)
 

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from schemas.asset import AssetName
 from schemas.delivery_url import kind_of, public_id_of
-from schemas.json import JSONObject
+from schemas.json import JSONObject, fits
 from schemas.mending import MOST_BYTES, mended
 
 # An asset's times are none before there was Cloudinary, such as a nil time, and none that is not to come for long.
@@ -38,6 +38,10 @@ Name = Annotated[str, Field(min_length=1, max_length=MOST_BYTES["name"] // 4)]
 Kind = Annotated[str, Field(min_length=1, max_length=MOST_BYTES["kind"] // 4)]
 Path = Annotated[str, Field(max_length=MOST_BYTES["path"] // 4)]
 Moment = Annotated[datetime, AfterValidator(_in_utc)]
+# One odd element is enough to look more closely; a list may have a million.
+Texts = Annotated[list[Text], Field(fail_fast=True)]
+Objects = Annotated[list[dict[str, object]], Field(fail_fast=True)]
+Pairs = Annotated[list[dict[str, object] | Text], Field(fail_fast=True)]
 
 
 class Body(BaseModel):
@@ -102,8 +106,10 @@ class Named(Body):
         """What it may be called, good enough for a question: what is left out is as Cloudinary's API takes it by default."""
         if (name := self.name) is not None:
             return name
-        if self.public_id is not None:
-            return AssetName(self.resource_type or "image", self.type or "upload", self.public_id)
+        extra = self.model_extra or {}
+        told = (self.public_id, *(extra.get(name) for name in ("to_public_id", "from_public_id")))
+        if public_id := next((one for one in told if isinstance(one, str) and one and fits(one, MOST_BYTES["name"])), None):
+            return AssetName(self.resource_type or "image", self.type or "upload", public_id)
         for url in self.urls():
             if (kind := kind_of(url)) and (public_id := public_id_of(url)):
                 return AssetName(*kind, public_id)
@@ -138,11 +144,11 @@ class Upload(Named):
     asset_folder: Path | None = None
     folder: Path | None = None  # accounts with fixed folders say this instead
     display_name: Text | None = None
-    tags: list[Text] | None = None
+    tags: Texts | None = None
     context: dict[str, object] | None = None
     metadata: dict[str, object] | None = None
     access_control: list[object] | None = None
-    moderation: list[dict[str, object]] | None = None
+    moderation: Objects | None = None
     existing: bool = False  # nothing was stored: the public id was taken, and overwrite was off
 
 
@@ -179,17 +185,17 @@ class TagsChange(Named):
 
     texts = frozenset({"added", "removed", "updated"})
 
-    added: list[Text] = []
-    removed: list[Text] = []
-    updated: list[Text] = []
+    added: Texts = []
+    removed: Texts = []
+    updated: Texts = []
 
 
 class ContextChange(Named):
     """One of the `resources` of a `resource_context_changed`: each as [{name, value}], as an object, or as names alone."""
 
-    added: list[dict[str, object] | Text] | dict[str, object] = []
-    removed: list[dict[str, object] | Text] | dict[str, object] = []
-    updated: list[dict[str, object] | Text] | dict[str, object] = []
+    added: Pairs | dict[str, object] = []
+    removed: Pairs | dict[str, object] = []
+    updated: Pairs | dict[str, object] = []
 
 
 class Moderation(Named):
@@ -199,13 +205,13 @@ class Moderation(Named):
     moderation_status: Text | None = None
     moderation_kind: Text | None = None
     moderation_updated_at: Text | None = None
-    moderation: list[dict[str, object]] = []  # as readings tell it
+    moderation: Objects = []  # as readings tell it
 
 
 class Eager(Named):
     """An `eager`: derived versions that were made."""
 
-    eager: list[dict[str, object]] = []
+    eager: Objects = []
 
     def urls(self) -> Iterable[str]:
         """Give the delivery URLs, which are those of the derived versions."""

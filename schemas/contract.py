@@ -56,7 +56,7 @@ class AssetState(BaseModel):
     metadata: dict[str, Any] = Field(description="Structured metadata.")
     access_control: list[Any] | None
     moderation: dict[str, Any] = Field(description="By kind: status and time of the verdict.")
-    derived: dict[str, Any] = Field(description="Derived versions, by transformation.")
+    derived: dict[str, Any] = Field(description="Derived versions, by transformation; one with a status is not made, or not yet.")
     deleted_at: datetime | None = Field(description="When it was deleted; null: it is alive.")
     revision: int = Field(ge=1, description="How many changes there have been; no number is left out.")
     omitted: list[str] = Field(

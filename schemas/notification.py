@@ -1,7 +1,7 @@
 """What Cloudinary said, and the time it speaks of."""
 
 import math
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from schemas.clock import Clock, Rank, clock_of
@@ -17,6 +17,7 @@ OURS = frozenset({"snapshot", "missing"})
 
 _BEGINNINGS = datetime(2010, 1, 1, tzinfo=UTC).timestamp()  # Cloudinary is younger
 _AHEAD = 300  # seconds that a clock of Cloudinary's may be ahead of the one that it signs by
+_BEFORE = timedelta(seconds=1)
 _MILLISECONDS = 10**11  # a number of seconds as high is past the year 5000
 _LONGEST_NAME = 200  # characters of who or what brought it about
 
@@ -67,23 +68,33 @@ def parse_notification(envelope: Envelope, raw: bytes) -> Notification:
     triggered_at = _moment_of(told := context.get("triggered_at"))
     # the time of a reading is told by the account's clock, its signature's by ours
     latest = math.inf if envelope.notification_type in OURS else envelope.signed_at + _AHEAD
-    if triggered_at is not None and not _is_plausible(triggered_at, latest):
-        changes = (*changes, f"it can't be of {str(told)[:40]}, and is dated by what else it says")
+    misdated = told is not None and (triggered_at is None or not _is_plausible(triggered_at, latest))
+    if misdated:
+        shown = f" ({str(told)[:40]})" if isinstance(told, (str, int, float)) else ""
+        changes = (*changes, f"its triggered_at can't be right{shown}, so it is dated by what else it says")
         triggered_at = None
     occasion = Occasion(
-        _event_time(envelope, body, triggered_at, latest), triggered_at, _triggered_by(context.get("triggered_by"))
+        _event_time(envelope, body, triggered_at, latest, misdated=misdated),
+        triggered_at,
+        _triggered_by(context.get("triggered_by")),
     )
     return Notification(envelope, read.raw, body, occasion, changes, read.is_cut)
 
 
-def _event_time(envelope: Envelope, body: JSONObject, triggered_at: datetime | None, latest: float) -> datetime:
+def _event_time(
+    envelope: Envelope, body: JSONObject, triggered_at: datetime | None, latest: float, *, misdated: bool
+) -> datetime:
     if triggered_at is not None and envelope.notification_type not in _JOBS:
         return triggered_at
     moments = (_moment_of(body.get(name)) for name in _BODY_TIMES)
     told = next((moment for moment in moments if moment and _is_plausible(moment, latest)), None)
     known = [moment for moment in (triggered_at, told) if moment]
+    if known:
+        return max(known)
     # nothing in bodies from before about 2023; then when it was signed is the best there is
-    return max(known) if known else datetime.fromtimestamp(envelope.signed_at, UTC)
+    signed_at = datetime.fromtimestamp(envelope.signed_at, UTC)
+    # what told a wrong time is none the less older than its signature, and yields to what tells a right one of that second
+    return signed_at - _BEFORE if misdated else signed_at
 
 
 def _is_plausible(moment: datetime, latest: float) -> bool:

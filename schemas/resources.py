@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from schemas.json import JSON, JSONObject, members
 
 _ASSET_ID = re.compile(r"[0-9a-f]{32}")
-_NO_TYPES: JSONObject = {}
 _OTHER_NAMES = ("assets", "asset", "resource", "asset_ids", "public_ids")
 
 
@@ -24,14 +23,17 @@ class Resources:
         for item in self.listed:
             yield self._with_types(item if isinstance(item, dict) else _named_by(item))
         for public_id, item in self.mapped:
-            yield self._with_types({"public_id": public_id, **item} if isinstance(item, dict) else {"public_id": public_id})
+            named: JSONObject = {"public_id": public_id}
+            if isinstance(item, dict):
+                named = {**item, "public_id": item.get("public_id") or public_id}
+            yield self._with_types(named)
 
     def doubled(self) -> set[str]:
         """Give the public ids that stand twice in a map, once for each resource type."""
         once: set[str] = set()
         twice: set[str] = set()
         for key, item in self.mapped:
-            public_id = str(item.get("public_id", key)) if isinstance(item, dict) else key
+            public_id = str(item.get("public_id") or key) if isinstance(item, dict) else key
             (twice if public_id in once else once).add(public_id)
         return twice
 
@@ -50,7 +52,7 @@ def resources_of(body: JSONObject, raw: bytes) -> Resources:
         resources = body.get(name)
     if not isinstance(resources, (list, dict)):
         return Resources()
-    types: JSONObject = {name: body[name] for name in ("resource_type", "type") if body.get(name)} or _NO_TYPES
+    types: JSONObject = {kind: told for kind in ("resource_type", "type") if isinstance(told := body.get(kind), str) and told}
     if isinstance(resources, list):
         return Resources(resources, types=types)
     if _is_one(resources):

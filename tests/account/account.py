@@ -1,7 +1,7 @@
 """The account: its clock, what it holds, and what it has told."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -35,6 +35,7 @@ class Account:
         self.told: list[bytes] = []
         self.silently_changed: set[str] = set()  # asset ids: no notification says into what
         self.story: list[str] = []
+        self.way: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict  # how it says what it says
         self._numbers = count()
 
     def __repr__(self) -> str:
@@ -64,7 +65,12 @@ class Account:
             "triggered_at": to_the_microsecond(ordered_at or self.now),
             "triggered_by": {"source": "api", "id": _KEY},
         }
-        told = {"notification_type": notification_type, **fields, "notification_context": context, "signature_key": _KEY}
+        told = {
+            "notification_type": notification_type,
+            **self.way(fields),
+            "notification_context": context,
+            "signature_key": _KEY,
+        }
         self.told.append(body(told.items()))
         self.note(self.told[-1].decode())
 

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from hypothesis import strategies as st
 
-from tests.account import contents, jobs, labels, names, places, readings
+from tests.account import contents, jobs, labels, names, odd, places, readings
 from tests.account.account import Account, is_at_or_below
 from tests.account.asset import Name, StoredAsset
 
@@ -166,11 +166,19 @@ def _finish(account: Account, draw: st.DrawFn) -> None:
     job = _pick(draw, account.jobs)
     account.jobs.remove(job)
     if job.type == "eager":
-        jobs.derive(account, job, draw(_TRANSFORMATIONS))
+        jobs.derive(account, job, draw(_TRANSFORMATIONS), fail=draw(_COIN))
     elif job.type == "info":
         jobs.inform(account, job, draw(_TAGS), as_object=draw(_COIN))
     else:
         jobs.judge(account, job, "approved" if draw(_COIN) else "rejected")
+
+
+def _overturn(account: Account, draw: st.DrawFn) -> None:
+    if placeholders := [asset for asset in account.live() if asset.content.placeholder]:
+        asset = _pick(draw, placeholders)
+        rejected = [kind for kind, verdict in asset.moderation.items() if verdict["status"] == "rejected"]
+        if len(rejected) == 1:
+            jobs.overturn(account, asset, rejected[0])
 
 
 def _sweep(account: Account, draw: st.DrawFn) -> None:
@@ -188,7 +196,7 @@ _THEMES: Sequence[Sequence[Act]] = (
     (_rename, _swap, _publish, _delete),
     (_change_tags, _replace_tags, _change_context, _change_metadata, _change_display_name, _change_access),
     (_create_folder, _create_folder, _move, _move_folder, _move_folder, _delete_folder),
-    (_order, _finish, _finish),
+    (_order, _finish, _finish, _overturn),
 )
 _ON_ANYTHING = frozenset([_upload, _restore, _create_folder, _move_folder, _delete_folder, _finish, _sweep])
 
@@ -197,6 +205,7 @@ _ON_ANYTHING = frozenset([_upload, _restore, _create_folder, _move_folder, _dele
 def accounts(draw: st.DrawFn, *, swept: bool = False) -> Account:
     """An account that has lived; `swept`: someone has read it meanwhile."""
     account = Account()
+    account.way = lambda fields: _pick(draw, odd.WAYS)(fields, draw(_SIZE))
     themes = draw(st.sets(st.sampled_from(range(len(_THEMES))), min_size=1))
     acts = [_upload, *([_sweep] if swept else []), *(act for theme in sorted(themes) for act in _THEMES[theme])]
     _upload(account, draw)

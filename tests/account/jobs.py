@@ -17,13 +17,15 @@ def order(account: Account, job_type: str, asset: StoredAsset) -> None:
     account.note(f"{job_type} is ordered for {asset.asset_id}")
 
 
-def derive(account: Account, job: Job, transformations: list[str]) -> None:
-    """`eager`: versions are derived."""
+def derive(account: Account, job: Job, transformations: list[str], *, fail: bool = False) -> None:
+    """`eager`: versions are derived, or the last of them fails."""
     account.reach_the_next_second()
     public_id, version = job.asset.name.public_id, job.content.version
     told = []
     for transformation in transformations:
-        made = {"width": 10, "height": 10, "bytes": version % 1000 + len(account.told), "format": "webp"}
+        made: dict[str, Any] = {"width": 10, "height": 10, "bytes": version % 1000 + len(account.told), "format": "webp"}
+        if fail and transformation == transformations[-1]:
+            made = {"status": "failed", "reason": "too short"}
         url = f"https://res.cloudinary.com/acme/{job.asset.name.resource_type}/{job.asset.name.type}/{transformation}/v{version}/{public_id}"
         told.append({"transformation": transformation, **made, "secure_url": url})
         job.asset.derived[transformation] = made
@@ -70,6 +72,27 @@ def judge(account: Account, job: Job, status: str) -> None:
         )
         asset.replace_content(placeholder)
         account.note(f"untold: {asset.asset_id} is a placeholder: {asset.content}")
+
+
+def overturn(account: Account, asset: StoredAsset, kind: str) -> None:
+    """`moderation`: what was rejected is approved after all, and the file is back, as a new version."""
+    account.reach_the_next_second()
+    content = asset.earlier[-1]._replace(version=int(account.now.timestamp()), version_id=account.fresh_id())
+    asset.replace_content(content)
+    verdict = {"status": "approved", "updated_at": to_the_second(account.now)}
+    asset.moderation = {**asset.moderation, kind: verdict}
+    fields = {
+        "moderation_status": "approved",
+        "moderation_kind": kind,
+        "moderation_updated_at": verdict["updated_at"],
+        "asset_id": asset.asset_id,
+        "public_id": asset.name.public_id,
+        "version": content.version,
+        **asset.urls,
+        "etag": content.etag,
+    }
+    account.tell("moderation", fields)
+    account.change_silently(asset, f"has got its file back: {content}")
 
 
 def inform(account: Account, job: Job, tags: set[str], *, as_object: bool) -> None:

@@ -101,7 +101,8 @@ async def test_a_signed_webhook_is_published_byte_for_byte_with_its_envelope(gat
     assert value == BODY
     assert key == orjson.loads(BODY)["asset_id"]
     envelope = Envelope.from_headers(headers)
-    assert (envelope.cloud, envelope.notification_type, envelope.key_id) == ("acme", "upload", KEY)
+    told = (envelope.cloud, envelope.notification_type, envelope.key_id, envelope.source)
+    assert told == ("acme", "upload", KEY, "webhook")
     assert envelope.digest == digest_of(BODY)
     assert envelope.signature == sign(BODY, envelope.signed_at, SECRET)
     assert gateway.counted("acme", "accepted", "") == 1

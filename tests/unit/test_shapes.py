@@ -1,5 +1,6 @@
 """Bodies in shapes that nobody has documented: what can be read is taken, and the account is asked for the rest."""
 
+import tracemalloc
 from typing import Any
 
 import orjson
@@ -7,6 +8,7 @@ import pytest
 
 from handlers.registry import HANDLERS, WITHOUT_MEANING
 from schemas.asset import Asset
+from schemas.bodies import Upload, read
 from schemas.envelope import Source
 from schemas.notification import OURS
 from service.mirror.entry import LogLine, understand
@@ -61,6 +63,9 @@ NAMINGS: dict[str, dict[str, Any]] = {
     "by a public id with types beside it": {"resources": ["dir/a"], "resource_type": "image", "type": "upload"},
     "by a map without values": {"resources": {"dir/a": None}},
     "by a URL": {"secure_url": "https://res.cloudinary.com/acme/image/upload/c_fill,w_10/v1767225600/dir/a.png"},
+    "in a map that leaves its key to be the name": {
+        "resources": {"dir/a": {"public_id": None, "resource_type": "image", "type": "upload"}}
+    },
     "with an empty list": {"resources": [], **IDENTITY},
     "with null": {"resources": None, **IDENTITY},
 }
@@ -77,6 +82,24 @@ def test_whatever_names_an_asset_and_is_not_understood_is_asked_about(kind: str,
     assert told.line.reason
     assert told.row.tags == ["x"]
     assert told.row.public_id == "dir/a"
+
+
+def test_a_rename_in_a_list_is_asked_about_under_its_new_name() -> None:
+    told = MemoryMirror()
+    told.apply(
+        [body("rename", resources=[{"from_public_id": "a", "to_public_id": "b", "resource_type": "raw", "type": "private"}])]
+    )
+    assert [refetch.key.asset_id for refetch in told.refetches] == ["raw/private/b"]
+
+
+@pytest.mark.parametrize("field", ["tags", "moderation"])
+def test_a_million_odd_elements_cost_little(field: str) -> None:
+    tracemalloc.start()
+    odd = read(Upload, {"asset_id": ASSET, field: [None] * 1_000_000})
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert odd.odd == f"{field} can't be read"
+    assert most < 50_000_000
 
 
 @pytest.mark.parametrize("kind", sorted(WITHOUT_MEANING))
@@ -116,6 +139,12 @@ def test_what_is_told_at_the_top_is_taken_and_asked_about(kind: str, fields: dic
     among = Told(body(kind, resources=[IDENTITY | fields]), known={"tags": ["x"]})
     assert getattr(among.row, column) == value
     assert not among.asked
+
+
+def test_a_delete_that_lists_what_it_cannot_name_says_how_many_and_what_was_odd() -> None:
+    told = Told(body("delete", resources=[{}, IDENTITY | {"display_name": []}]), known={})
+    assert told.row.deleted_at is not None
+    assert told.line.reason == "display_name can't be read; 1 more of its resources name no asset"
 
 
 def test_a_delete_at_the_top_ends_the_asset_and_is_asked_about() -> None:
@@ -178,9 +207,9 @@ ODD_FIELDS: list[tuple[str, Any, str, Any, bool]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("field", "told", "column", "read", "asked"), ODD_FIELDS)
+@pytest.mark.parametrize(("field", "told", "column", "expected", "asked"), ODD_FIELDS)
 def test_of_an_odd_field_what_can_be_read_is_taken_and_the_rest_told(
-    field: str, told: Any, column: str, read: Any, asked: bool
+    field: str, told: Any, column: str, expected: Any, asked: bool
 ) -> None:
     before = upload(
         at=0,
@@ -191,7 +220,7 @@ def test_of_an_odd_field_what_can_be_read_is_taken_and_the_rest_told(
         created_at="2026-01-01T00:00:00Z",
     )
     after = Told(before, upload(at=9) | {field: told})
-    assert getattr(after.row, column) == read
+    assert getattr(after.row, column) == expected
     assert bool(after.asked) == asked
     assert (field in (after.line.reason or "")) == asked
     assert after.line.outcome in ("applied", "unchanged", "refetch")
@@ -243,8 +272,8 @@ def test_odd_changes_of_context(changes: dict[str, Any], context: dict[str, str]
 def test_a_null_lifts_restrictions() -> None:
     known = {"access_control": RULES}
     changed = body("access_control_changed", resources=[IDENTITY | {"new_access_control": None}])
-    read = body("snapshot", resources=[IDENTITY | {"access_control": None}])
-    for told in (changed, read, upload(at=5, access_control=None)):
+    reading = body("snapshot", resources=[IDENTITY | {"access_control": None}])
+    for told in (changed, reading, upload(at=5, access_control=None)):
         assert Told(told, known=known).row.access_control is None
     silent = body("snapshot", resources=[IDENTITY])
     assert Told(silent, known=known).row.access_control == RULES
