@@ -131,7 +131,8 @@ class Applier:
 
     async def _write(self, entries: Sequence[Entry], work: "_Work") -> Exception | None:
         """Write entries in one transaction; gives the error when it lies with one of them, and nothing was written."""
-        moved = {entry.record.partition: after(entry) for entry in entries}  # the last of each partition counts
+        lasts = {entry.record.partition: entry for entry in entries}
+        moved = {partition: after(entry) for partition, entry in lasts.items()}
         advances = [Advance(partition, work.stands[partition], position) for partition, position in moved.items()]
         meant = [entry for entry in map(self._choose, entries) if entry is not None]
         try:
