@@ -140,6 +140,8 @@ def _consumer(settings: Settings, **group: str | None) -> AIOKafkaConsumer:
         fetch_max_bytes=4 * 1024**2,
         session_timeout_ms=30_000,
         heartbeat_interval_ms=3_000,
+        # nothing is fetched of a partition while a large record is applied, which takes minutes
+        max_poll_interval_ms=30 * 60_000,
         request_timeout_ms=20_000,
         # partitions that a topic gets later are ours within this
         metadata_max_age_ms=30_000,

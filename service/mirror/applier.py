@@ -110,7 +110,6 @@ class Applier:
     async def _apply_alone(self, entry: Entry, work: "_Work") -> None:
         error = await self._write([entry], work)
         if error is not None and entry.failure is None:
-            log.error("record can't be applied", partition=entry.record.partition, offset=entry.record.offset, exc_info=error)
             entry = failed(entry, error, attempts=2)
             await self._bury([entry])
             error = await self._write([entry], work)
@@ -118,12 +117,22 @@ class Applier:
             raise error
 
     async def _bury(self, entries: Sequence[Entry]) -> None:
-        if self._dead_letters is not None and (failures := [entry for entry in entries if entry.failure]):
+        failures = [entry for entry in entries if entry.failure]
+        for entry in failures:
+            told = {"partition": entry.record.partition, "offset": entry.record.offset, "reason": entry.reason}
+            if self._dead_letters is None:
+                log.warning("notification failed", **told)
+            elif entry.failure and entry.failure.traceback:
+                log.error("notification failed", **told, exception=entry.failure.traceback)
+            else:
+                log.error("notification failed", **told)
+        if failures and self._dead_letters is not None:
             await self._dead_letters.write(failures)
 
     async def _write(self, entries: Sequence[Entry], work: "_Work") -> Exception | None:
         """Write entries in one transaction; gives the error when it lies with one of them, and nothing was written."""
-        moved = {entry.record.partition: after(entry) for entry in entries}  # the last of each partition counts
+        lasts = {entry.record.partition: entry for entry in entries}
+        moved = {partition: after(entry) for partition, entry in lasts.items()}
         advances = [Advance(partition, work.stands[partition], position) for partition, position in moved.items()]
         meant = [entry for entry in map(self._choose, entries) if entry is not None]
         try:

@@ -1,8 +1,9 @@
 """One record of the log, read and understood."""
 
 import re
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple, Protocol
@@ -57,6 +58,7 @@ class Failure:
     exception: str  # its class
     message: str
     attempts: int
+    traceback: str | None = field(default=None, compare=False)  # of a bug
 
 
 class Entry(NamedTuple):
@@ -166,7 +168,7 @@ def _read(record: Record) -> Notification:
 
 def _envelope_of(record: Record) -> Envelope:
     envelope = Envelope.from_headers(record.headers)
-    if any("\0" in text for text in (envelope.cloud, envelope.notification_type, envelope.digest)):
+    if "\0" in envelope.cloud or "\0" in envelope.notification_type or "\0" in envelope.digest:
         raise NotOursError("not a record of the gateway's: a header holds what no table can")
     if envelope.received_at.year in _EDGES_OF_TIME:
         raise NotOursError("not a record of the gateway's: it was received at the edge of time")
@@ -196,8 +198,6 @@ def _failed_to_understand(record: Record, error: Exception) -> Entry:
         told = told._replace(occasion=parse_notification(envelope, record.value or b"").occasion)
     except Exception:  # noqa: BLE001  # then so much the less can be told
         log.debug("nothing more can be told of the record", partition=record.partition, offset=record.offset)
-    if not isinstance(error, (NotOursError, NotAnObjectError)):
-        log.error("handler failed", partition=record.partition, offset=record.offset, exc_info=error)
     return failed(told, error, attempts=2)
 
 
@@ -210,8 +210,8 @@ def failed(entry: Entry, error: Exception, *, attempts: int) -> Entry:
     else:
         message = str(error)
         reason = message if isinstance(error, (NotOursError, asyncpg.PostgresError)) else repr(error)
-    log.error("notification failed", partition=entry.record.partition, offset=entry.record.offset, reason=reason)
-    failure = Failure(name, message, attempts)
+    is_bug = not isinstance(error, (NotOursError, NotAnObjectError))
+    failure = Failure(name, message, attempts, "".join(traceback.format_exception(error)) if is_bug else None)
     return Entry(
         entry.record,
         entry.envelope,

@@ -51,3 +51,23 @@ async def test_what_a_batch_fails_with_is_raised_and_the_others_are_cancelled() 
     with pytest.raises(ZeroDivisionError):
         await one_fails_beside_another()
     assert cancelled.is_set()
+
+
+async def test_for_one_that_is_set_aside_nobody_waits_but_its_partitions_are_taken() -> None:
+    gate = asyncio.Event()
+
+    async def applying() -> None:
+        await gate.wait()
+
+    async with InFlight(1) as batches:
+        batches.start(applying(), [0], aside=True)
+        batches.start(applying(), [3], aside=True)
+        await asyncio.wait_for(batches.room(), 1)
+        assert (batches.busy, batches.in_turn) == ({0, 3}, 0)
+        batches.start(applying(), [1])
+        assert batches.in_turn == 1
+        await batches.one_ended(0.01)
+        assert batches.busy == {0, 1, 3}
+        gate.set()
+        await batches.room()
+        assert batches.busy == set()
