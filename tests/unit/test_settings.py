@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from service.settings import InvalidSettingsError, NoCloudError, UnknownCloudError, load_settings
+from service.settings import InvalidSettingsError, NoCloudError, UnknownCloudError, WhichCloudError, load_settings
 
 
 def secrets_of(cloud: str) -> dict[str, str]:
@@ -82,3 +82,15 @@ def test_a_sender_signs_with_the_configured_secret_or_the_one_given() -> None:
 def test_every_setting_says_what_it_means() -> None:
     fields = type(load_settings()).model_fields
     assert all(field.description for field in fields.values())
+
+
+def test_the_cloud_is_the_only_one_or_has_to_be_said() -> None:
+    one, two = {"acme": {"keys": {"1": "x"}}}, {"other": {"keys": {"2": "y"}}}
+    assert load_settings(clouds=one).cloud_called(None) == "acme"
+    assert load_settings(clouds=one | two).cloud_called("other") == "other"
+    with pytest.raises(WhichCloudError, match="there are several. Configured: acme, other"):
+        load_settings(clouds=one | two).cloud_called(None)
+    with pytest.raises(WhichCloudError, match="there is no cloud nope"):
+        load_settings(clouds=one).cloud_called("nope")
+    with pytest.raises(NoCloudError):
+        load_settings().cloud_called(None)
