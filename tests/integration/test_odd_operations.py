@@ -63,7 +63,7 @@ async def test_no_odd_operation_is_tried_twice_or_holds_up_the_others(desk: Desk
         *[
             await insert(desk, kind, arguments, ids[0])
             for kind, arguments in (
-                ("rename", {"to": ["b"]}), ("tags", {"add": "x"}), ("context", {"set": {"a": {"b": 1}}}), 
+                ("rename", {"to": ["b"]}), ("tags", {"add": "x"}), ("context", {"set": {"a": {"b": 1}}}),
                 ("metadata", {"set": 7}),
                 ("display_name", {}), ("folder", {"to": None}), ("access", {"to": "token"}), ("destroy", {"keep": True}),
                 ("tags", None), ("rename", "b"), ("tags", []),

@@ -88,7 +88,7 @@ def test_the_cloud_is_the_only_one_or_has_to_be_said() -> None:
     one, two = {"acme": {"keys": {"1": "x"}}}, {"other": {"keys": {"2": "y"}}}
     assert load_settings(clouds=one).cloud_called(None) == "acme"
     assert load_settings(clouds=one | two).cloud_called("other") == "other"
-    with pytest.raises(WhichCloudError, match="there are several. Configured: acme, other"):
+    with pytest.raises(WhichCloudError, match=r"there are several\. Configured: acme, other"):
         load_settings(clouds=one | two).cloud_called(None)
     with pytest.raises(WhichCloudError, match="there is no cloud nope"):
         load_settings(clouds=one).cloud_called("nope")
