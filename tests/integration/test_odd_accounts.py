@@ -11,6 +11,7 @@ import pytest
 from schemas.asset import AssetName
 from service.cloudinary.client import accounts
 from service.database import Pool
+from service.reconcile import sweep as sweeping
 from service.reconcile.sweep import Sweep
 from service.reconcile.sweeps import Scope
 from service.settings import Settings
@@ -178,6 +179,31 @@ async def test_what_a_listing_leaves_nameless_is_looked_up_and_odd_things_beside
     rows = await site.live()
     assert {row["public_id"] for row in rows.values()} == {one["public_id"], two["public_id"]}
     assert {row["etag"] for row in rows.values()} == {two["etag"], None}  # details have none unless it is asked for
+
+
+async def test_an_asset_that_can_t_be_compared_stops_no_other_and_one_of_which_little_is_said_keeps_its_name(
+    site: Reconciling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.standin.account.seed(3)
+    await site.sweep()
+    site.clock.pass_by(5)
+    one, two, three = site.standin.account.resources()
+    little = {"asset_id": two["asset_id"], "version": two["version"], "tags": ["new"]}
+    site.standin.faults.answer(IMAGES, {"resources": [one | {"tags": ["x"]}, little, three | {"tags": ["y"]}]}, times=None)
+    compare = sweeping.difference
+
+    def faulty(row: Any, cloud: str, reading: Any, moves: Any) -> Any:
+        if reading.asset_id == one["asset_id"]:
+            raise ZeroDivisionError
+        return compare(row, cloud, reading, moves)
+
+    monkeypatch.setattr(sweeping, "difference", faulty)
+    report = await site.sweep()
+    assert (report.status, report.kinds) == ("complete", {"field": 2})
+    found = await site.pool.fetch("SELECT public_id, type FROM media_drift WHERE sweep_id = $1", report.progress.id)
+    assert {(row["public_id"], row["type"]) for row in found} == {
+        (two["public_id"], "upload"), (three["public_id"], "upload"),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("dialect", [Dialect(), OTHER], ids=["null", "left out"])

@@ -49,16 +49,17 @@ async def test_no_odd_operation_is_tried_twice_or_holds_up_the_others(desk: Desk
     secret.write_text("what nobody is to read")
     assets = desk.assets()
     ids = [assets[f"p/{number}"]["asset_id"] for number in range(4)]
+    uploads: list[Any] = [
+        upload(str(secret)), upload(f"file://{secret}"), upload(f" {secret}"), upload("/does/not/exist"), upload(None),
+        upload(["name", str(secret)]), upload(f"data:{secret}"), upload(options=["a"]), upload(options={"context": "a"}),
+        upload(options={"public_id": "y"}), upload(options={"upload_prefix": "http://127.0.0.1:9"}), {"token": "x"},
+        upload(options={"notification_url": "http://127.0.0.1:9"}), {"url": "https://example.com/x.png"},
+        [], "x", 7, None,
+    ]  # fmt: skip
     odd = [
         *[
             await insert(desk, "upload", arguments)
-            for arguments in (
-                upload(str(secret)), upload(f"file://{secret}"), upload(f" {secret}"), upload("/does/not/exist"), upload(None),
-                upload(["name", str(secret)]), upload(f"data:{secret}"), upload(options=["a"]), upload(options={"context": "a"}),
-                upload(options={"public_id": "y"}), upload(options={"upload_prefix": "http://127.0.0.1:9"}), {"token": "x"},
-                upload(options={"notification_url": "http://127.0.0.1:9"}), {"url": "https://example.com/x.png"},
-                [], "x", 7, None,
-            )
+            for arguments in uploads
         ],
         *[
             await insert(desk, kind, arguments, ids[0])

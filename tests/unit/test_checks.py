@@ -139,6 +139,11 @@ def test_what_passes_becomes_calls(kind: Kind, arguments: dict[str, Any]) -> Non
         assert call.function is getattr(uploader, call.function.__name__)
 
 
+NO_TEXTS: list[Any] = [None, "", " ", 7, ["a"], {}]
+NO_VALUES: list[Any] = [None, [], "a", {"a": None}, {"a": True}, {"a": {}}, {"a": [[]]}]
+NO_RULES: list[Any] = [None, "token", {}, ["token"], [{}], [{"access_type": 1}], [{"x": "y"}]]
+
+
 @pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.UPLOAD])
 @pytest.mark.parametrize("arguments", [None, [], "x", 7, True, {"notification_url": "https://example.com"}, {"to": "b", "x": 1}])
 def test_no_operation_takes_what_it_does_not_know(kind: Kind, arguments: Any) -> None:
@@ -148,7 +153,7 @@ def test_no_operation_takes_what_it_does_not_know(kind: Kind, arguments: Any) ->
 @pytest.mark.parametrize(
     ("kind", "arguments"),
     [
-        *((kind, {"to": to}) for kind in (Kind.RENAME, Kind.DISPLAY_NAME, Kind.FOLDER) for to in (None, "", " ", 7, ["a"], {})),
+        *((kind, {"to": to}) for kind in (Kind.RENAME, Kind.DISPLAY_NAME, Kind.FOLDER) for to in NO_TEXTS),
         *((kind, {}) for kind in Kind if kind not in (Kind.DESTROY, Kind.UPLOAD)),
         (Kind.RENAME, {"to": "b", "to_type": "../x"}),
         (Kind.RENAME, {"to": "b", "to_type": ["private"]}),
@@ -157,8 +162,8 @@ def test_no_operation_takes_what_it_does_not_know(kind: Kind, arguments: Any) ->
         *((Kind.TAGS, {"add": tags}) for tags in ("a", None, [7], ["a,b"], [None], [["a"]], {"a": True})),
         *((Kind.CONTEXT, {"set": pairs}) for pairs in ("a", None, ["a"], {"a": 1}, {"a": None}, {"a": ["b"]}, {"|": "x"})),
         *((Kind.CONTEXT, {"remove": keys}) for keys in ("a", None, [1], {"a": 1})),
-        *((Kind.METADATA, {"set": values}) for values in (None, [], "a", {"a": None}, {"a": True}, {"a": {}}, {"a": [[]]})),
-        *((Kind.ACCESS, {"to": rules}) for rules in (None, "token", {}, ["token"], [{}], [{"access_type": 1}], [{"x": "y"}])),
+        *((Kind.METADATA, {"set": values}) for values in NO_VALUES),
+        *((Kind.ACCESS, {"to": rules}) for rules in NO_RULES),
         (Kind.ACCESS, {"to": [{"access_type": "token", "notification_url": "https://example.com"}]}),
     ],
 )  # fmt: skip
