@@ -11,7 +11,7 @@ import pytest
 from schemas.asset import AssetName
 from service.cloudinary.client import accounts
 from service.database import Pool
-from service.reconcile import sweep as sweeping
+from service.reconcile.difference import difference
 from service.reconcile.sweep import Sweep
 from service.reconcile.sweeps import Scope
 from service.settings import Settings
@@ -190,14 +190,14 @@ async def test_an_asset_that_can_t_be_compared_stops_no_other_and_one_of_which_l
     one, two, three = site.standin.account.resources()
     little = {"asset_id": two["asset_id"], "version": two["version"], "tags": ["new"]}
     site.standin.faults.answer(IMAGES, {"resources": [one | {"tags": ["x"]}, little, three | {"tags": ["y"]}]}, times=None)
-    compare = sweeping.difference
+    compare = difference
 
     def faulty(row: Any, cloud: str, reading: Any, moves: Any) -> Any:
         if reading.asset_id == one["asset_id"]:
             raise ZeroDivisionError
         return compare(row, cloud, reading, moves)
 
-    monkeypatch.setattr(sweeping, "difference", faulty)
+    monkeypatch.setattr("service.reconcile.sweep.difference", faulty)
     report = await site.sweep()
     assert (report.status, report.kinds) == ("complete", {"field": 2})
     found = await site.pool.fetch("SELECT public_id, type FROM media_drift WHERE sweep_id = $1", report.progress.id)
