@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from standin.dialect import dialect_of
 from standin.server import Options, Standin, run_standin
 
 
@@ -26,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         hourly_limit=arguments.hourly_limit,
         retry_unit=arguments.retry_unit,
         backup=arguments.backup,
+        metadata_fields=dict(arguments.metadata_field),
+        dialect=arguments.dialect,
     )
     try:
         asyncio.run(_serve(options, arguments.ready_file, demo=arguments.demo))
@@ -50,7 +53,19 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--backup", action="store_true", help="back up files, so that what was deleted can be restored")
     parser.add_argument("--ready-file", type=Path, help="written as JSON once it listens: url, cloud, key, secret")
     parser.add_argument("--demo", action="store_true", help="live a small library of pictures that changes all the time")
-    return parser.parse_args(argv)
+    parser.add_argument("--metadata-field", type=_field, action="append", default=[], metavar="ID:TYPE", help="define a field")
+    parser.add_argument("--dialect", action="append", default=[], metavar="SWITCH=VALUE", help="speak so where sources disagree")
+    arguments = parser.parse_args(argv)
+    try:
+        arguments.dialect = dialect_of(arguments.dialect)
+    except ValueError as error:
+        parser.error(f"argument --dialect: {error}")
+    return arguments
+
+
+def _field(text: str) -> tuple[str, str]:
+    external_id, _, type_ = text.partition(":")
+    return external_id, type_ or "string"
 
 
 async def _serve(options: Options, ready_file: Path | None, *, demo: bool) -> None:

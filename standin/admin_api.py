@@ -22,6 +22,7 @@ class AdminApi:
 
     def __init__(self, account: Account) -> None:
         self._account = account
+        self._dialect = account.options.dialect
 
     def add_routes(self, router: web.UrlDispatcher, gate: Gate) -> None:
         """Serve the endpoints; the first that fits is taken."""
@@ -61,11 +62,11 @@ class AdminApi:
     def resource(self, call: Call) -> Answer:
         """Describe one, by its name; a deleted one that has a backup too."""
         name = self._name(call, call.path["public_id"])
-        return self._described(self._account.find(name) or self._account.find_deleted(name), name.public_id)
+        return self._described(call, self._account.find(name) or self._account.find_deleted(name), name.public_id)
 
     def resource_by_asset_id(self, call: Call) -> Answer:
         """Describe one, by its id; a deleted one that has a backup too."""
-        return self._described(self._account.find_by_id(call.path["asset_id"]), call.path["asset_id"])
+        return self._described(call, self._account.find_by_id(call.path["asset_id"]), call.path["asset_id"])
 
     def update(self, call: Call) -> Answer:
         """Change what is attached to an asset."""
@@ -75,16 +76,19 @@ class AdminApi:
             name.public_id, resource_type=name.resource_type, type=name.type, **changes(call.body), **verdict
         )
 
-    def _described(self, asset: Asset | None, called: str) -> Answer:
+    def _described(self, call: Call, asset: Asset | None, called: str) -> Answer:
         if asset is None:
             raise NotFoundError(f"Resource not found - {called}")
-        return asset.full(self._account.cloud) | {"derived": asset.derived}
+        said = asset.read(self._account.cloud, self._dialect) | {"derived": asset.derived}
+        if self._dialect.etag_by_request and not read_flag(call.query.get("media_metadata")):
+            said.pop("etag", None)
+        return said
 
     # Listings
 
     def resources(self, call: Call) -> Answer:
         """List those of a type, or those of the given public ids."""
-        type_ = call.path.get("type")
+        type_ = call.path.get("type") or (None if self._dialect.lists_all_types else "upload")
         if "public_ids[]" in call.query:
             return self._account.by_names([self._name(call, one) for one in call.ids("public_ids")], _page(call))
         resource_type, prefix = call.path["resource_type"], call.query.get("prefix")
@@ -141,7 +145,9 @@ class AdminApi:
 
     def delete_by_asset_ids(self, call: Call) -> Answer:
         """Delete those of the given asset ids."""
-        return self._delete(call, [(one, self._account.find_by_id(one)) for one in call.ids("asset_ids")])
+        found = [(one, self._account.find_by_id(one)) for one in call.ids("asset_ids")]
+        by_name = self._dialect.deletes_by_name
+        return self._delete(call, [(asset.public_id if by_name and asset else one, asset) for one, asset in found])
 
     def restore(self, call: Call) -> Answer:
         """Restore by public ids."""
@@ -176,8 +182,8 @@ class AdminApi:
             raise BadRequestError(f"Too many ids: {len(chosen)}. The maximum is {most}")
         living = {called: asset for called, asset in chosen if asset is not None and asset.alive}
         if not read_flag(call.body.get("keep_original")):
-            urls = {name: call.body.get(name) for name in ("notification_url", "batch_id")}
-            self._account.delete(list(living.values()), **urls)
+            url, batch_id = call.body.get("notification_url"), call.body.get("batch_id")
+            self._account.delete(list(living.values()), notification_url=url, batch_id=batch_id)
         deleted = {called: "deleted" if called in living else "not_found" for called, _ in chosen}
         counts = {called: {"original": int(called in living), "derived": 0} for called in deleted}
         return {"deleted": deleted, "deleted_counts": counts, "partial": False}

@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 import orjson
 
+from standin.dialect import ENUMERATED, SOCIAL, Dialect
+
 DELIVERY_HOST = "res.cloudinary.com"
 
 
@@ -21,7 +23,7 @@ class Name(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """A file as it was stored; `version` is the second since 1970, or the next number that is free for the asset."""
+    """A file as it was stored; `version` is the second since 1970, or, if versions are to grow, the next number that is free."""
 
     version: int
     version_id: str
@@ -52,9 +54,10 @@ class Content:
 
 _IDENTITY = frozenset({"asset_id", "public_id", "resource_type", "type"})
 _BRIEF = _IDENTITY | {
-    *("format", "version", "created_at", "bytes", "width", "height", "duration", "placeholder", "url", "secure_url"),
-    *("asset_folder", "display_name", "access_control"),
+    *("format", "version", "created_at", "bytes", "width", "height", "placeholder", "url", "secure_url"),
+    *("asset_folder", "display_name"),
 }
+_LESS_BRIEF = _BRIEF | {"duration", "access_control"}
 _COLUMNS = ("asset_id", "resource_type", "type", "public_id", "created_at", "uploaded_at", "asset_folder")
 
 
@@ -157,14 +160,28 @@ class Asset:
         del said["uploaded_at"]  # only readings tell it
         return said | ({"original_filename": content.original_filename} if content.original_filename else {})
 
-    def listed(self, cloud: str, *, shown: frozenset[str] = frozenset(), only: frozenset[str] = frozenset()) -> dict[str, Any]:
+    def read(self, cloud: str, dialect: Dialect) -> dict[str, Any]:
+        """Describe it whole, as whoever reads it is told."""
+        said = self.full(cloud)
+        if dialect.null_access:
+            said.setdefault("access_control", None)
+        if dialect.social_without_version and self.type in SOCIAL:
+            del said["version"]
+        return said
+
+    def listed(
+        self, cloud: str, dialect: Dialect, *, shown: frozenset[str] = frozenset(), only: frozenset[str] = frozenset()
+    ) -> dict[str, Any]:
         """Describe it as a listing does, which is brief unless asked for more.
 
         `shown`: of `tags`, `context`, `metadata` and `moderation`, those asked for. `only`: the fields wanted, which then
-        overrides all else; what names the asset is always there.
+        overrides all else.
         """
-        wanted = _IDENTITY | only if only else _BRIEF | shown
-        return {name: value for name, value in self.full(cloud).items() if name in wanted}
+        if only:
+            wanted = {"asset_id", "public_id"} | only & ENUMERATED if dialect.enumerated_fields else _IDENTITY | only
+        else:
+            wanted = (_BRIEF if dialect.brief_is_brief else _LESS_BRIEF) | shown
+        return {name: value for name, value in self.read(cloud, dialect).items() if name in wanted}
 
 
 _IN_DATA = tuple(one.name for one in fields(Asset) if one.name not in {*_COLUMNS, "content", "alive", "seq"})

@@ -9,15 +9,16 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from standin.asset import Asset, Content, Name
+from standin.dialect import SOCIAL
 from standin.errors import BadRequestError, NotFoundError
+from standin.fields import MetadataFields
 from standin.files import FileKind, kind_of
-from standin.ledger import Ledger
 
 _ID_LETTERS = string.ascii_lowercase + string.digits
-_DELIVERY_TYPES = frozenset({"upload", "private", "authenticated", "fetch", "list"})
+_DELIVERY_TYPES = frozenset({"upload", "private", "authenticated", "fetch", "list"}) | SOCIAL
 
 
-class Contents(Ledger):
+class Contents(MetadataFields):
     """Uploads, deletions, restorations."""
 
     def upload(
@@ -40,7 +41,7 @@ class Contents(Ledger):
         notification_url: str | None = None,
         batch_id: str | None = None,
     ) -> dict[str, Any]:
-        """Store a file, over the one of that name if there is one, which then keeps the labels that the call doesn't give.
+        """Store a file, over the one of that name if there is one; see `Dialect` for what becomes of its labels, and its id.
 
         Without a file, some content of which only the description exists. Raises `BadRequestError` for what is no such file.
         """
@@ -50,9 +51,12 @@ class Contents(Ledger):
         name = Name(kind.resource_type, type, public_id or self._generated_id(kind, original_filename))
         told = {"notification_url": notification_url, "batch_id": batch_id}
         with self.store.transaction():
+            values = self.read_metadata(metadata or {})
             asset = self.find(name)
+            if asset is None and self.options.dialect.revives_placeholders:
+                asset = self.find_deleted(name)
             call = {"timestamp": self.timestamp(), "request_id": self.fresh_id()}
-            if asset is not None and not overwrite:
+            if asset is not None and asset.alive and not overwrite:
                 answer = asset.uploaded(self.cloud) | {"existing": True}
                 self.tell("upload", call | answer | {"api_key": self.options.key}, **told)
                 return answer
@@ -70,9 +74,11 @@ class Contents(Ledger):
                 )
             else:
                 self._replace(asset, content, backup=backup)
+            if said and not self.options.dialect.overwriting_keeps_labels:
+                asset.tags, asset.context, asset.metadata, asset.access_control = [], {}, {}, None
             asset.tags = list(dict.fromkeys(tags)) if tags is not None else asset.tags
             asset.context = dict(context) if context is not None else asset.context
-            asset.metadata = asset.metadata | dict(metadata or {})
+            asset.metadata = asset.metadata | values
             asset.access_control = access_control if access_control is not None else asset.access_control
             asset.asset_folder = asset_folder if asset_folder is not None else asset.asset_folder
             asset.display_name = display_name if display_name is not None else asset.display_name
@@ -120,7 +126,7 @@ class Contents(Ledger):
         before = asset.content
         if (backup or self.options.backup) and not before.placeholder:
             self.back_up(asset)
-        asset.content = content
+        asset.content, asset.alive = content, True
         self.save(asset)
         self.forget([before.digest])
 
@@ -149,6 +155,7 @@ class Contents(Ledger):
         *,
         notification_url: str | None = None,
         batch_id: str | None = None,
+        is_told: bool = True,
     ) -> None:
         """Delete assets, and tell of all in one body; with a backup they stay, as empty placeholders."""
         with self.store.transaction():
@@ -161,7 +168,7 @@ class Contents(Ledger):
                     self.save(asset)
                 else:
                     self.erase(asset)
-            if assets:
+            if assets and is_told:
                 resources = [_as_deleted(asset) for asset in assets]
                 self.tell("delete", {"resources": resources}, notification_url=notification_url, batch_id=batch_id)
 

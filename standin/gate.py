@@ -11,7 +11,7 @@ from aiohttp import web
 from multidict import MultiMapping
 
 from standin.auth import check_basic, check_cloud
-from standin.errors import ApiError, BadRequestError
+from standin.errors import ApiError, BadRequestError, UnauthorizedError
 from standin.limits import Limits
 from standin.options import Options
 
@@ -61,8 +61,11 @@ class Gate:
         """Let in who is authenticated; `limited`: while there are calls left in this hour."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            check_cloud(request.match_info["cloud"], self._options)
-            check_basic(request.headers.get("Authorization"), self._options)
+            try:
+                check_cloud(request.match_info["cloud"], self._options)
+                check_basic(request.headers.get("Authorization"), self._options)
+            except UnauthorizedError as error:
+                return _refused(error) if self._options.dialect.refuses_in_html else respond(said_of(error), error.status)
             body = await _json(request)
             try:
                 if limited:
@@ -86,6 +89,12 @@ class Gate:
 def respond(said: Mapping[str, Any], status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> web.Response:
     """Answer with JSON."""
     return web.Response(body=orjson.dumps(said), status=status, headers=headers, content_type="application/json")
+
+
+def _refused(error: UnauthorizedError) -> web.Response:
+    """Refuse as the servers before the API do."""
+    page = f"<html>\n<head><title>{error.status} Authorization Required</title></head>\n<body>{error.message}</body>\n</html>\n"
+    return web.Response(text=page, status=error.status, content_type="text/html")
 
 
 def said_of(error: ApiError) -> dict[str, Any]:

@@ -6,12 +6,12 @@ from typing import Any, Literal
 
 from standin.asset import Asset, Name
 from standin.errors import BadRequestError
-from standin.ledger import Ledger
+from standin.fields import MetadataFields
 
 TagsCommand = Literal["add", "remove", "replace", "remove_all", "set_exclusive"]
 
 
-class Labels(Ledger):
+class Labels(MetadataFields):
     """Tags, context, metadata, display name, access control. What changes nothing is not told."""
 
     def change_tags(
@@ -98,7 +98,7 @@ class Labels(Ledger):
         changes = {}
         for asset, metadata in assets:
             before = asset.metadata
-            after = {name: value for name, value in (before | dict(metadata)).items() if value not in (None, "")}
+            after = {name: value for name, value in (before | self.read_metadata(metadata)).items() if value not in (None, "")}
             if before == after:
                 continue
             asset.metadata = after

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
+from standin import cursor
 from standin.asset import Asset, Content, Name
-from standin.errors import NotFoundError
+from standin.errors import BadRequestError, NotFoundError
 from standin.options import Options
 from standin.store import Store
 
@@ -57,6 +58,20 @@ class Ledger:
     def timestamp(self) -> str:
         """Give the time as the field `timestamp` of some bodies does."""
         return f"{datetime.fromtimestamp(self.now(), UTC):%Y-%m-%dT%H:%M:%S}+00:00"
+
+    # Pages
+
+    def _cursor(self, *place: str | float | None) -> str:
+        """Make a cursor of the last row's key, dated."""
+        return cursor.encode((*place, self.now()))
+
+    def _place(self, text: str) -> list[str | int | float | None]:
+        """Read a cursor of a key of two parts; raises `BadRequestError`, also when it has expired."""
+        *place, made_at = cursor.decode(text, 3)
+        lifetime = self.options.dialect.cursor_seconds
+        if not isinstance(made_at, int) or (lifetime and self.now() - made_at > lifetime):
+            raise BadRequestError("Invalid value for parameter next_cursor")
+        return place
 
     # Telling
 
@@ -136,8 +151,9 @@ class Ledger:
         return sorted((Content.from_json(row["data"]) for row in rows), key=lambda content: content.version)
 
     def next_version(self, before: Asset | None) -> int:
-        """Give the version of a content that comes now: the second, but more than that of the one before."""
-        return max(self.now(), before.content.version + 1 if before else 0)
+        """Give the version of a content that comes now: the second, and no less than that of the one before, or more."""
+        more = 0 if self.options.dialect.shared_versions else 1
+        return max(self.now(), before.content.version + more if before else 0)
 
     def keep(self, digest: str, content: bytes) -> None:
         """Store bytes by their digest."""

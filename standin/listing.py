@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from standin import cursor
 from standin.asset import Asset, Name
 from standin.errors import BadRequestError
 from standin.ledger import Ledger
 
 MOST = 500  # on a page
-AT_ONCE = 100  # ids in one call
+AT_ONCE = 100  # names in one call, or ids to delete
 
 # What was deleted and has a backup is listed, unless its name is taken again.
 _VISIBLE = """(alive OR NOT EXISTS (
@@ -61,7 +60,7 @@ class Listings(Ledger):
         context: tuple[str, str | None] | None = None,
         moderation: tuple[str, str] | None = None,
     ) -> dict[str, Any]:
-        """Give `{"resources": […], "next_cursor"}`, by public id, or by creation if a direction or a time is asked for.
+        """Give `{"resources": […], "next_cursor"}`, by creation, or by public id (see `Dialect.newest_first`).
 
         Only listings by type and prefix show deleted assets that have a backup. Raises `BadRequestError`.
         """
@@ -87,17 +86,17 @@ class Listings(Ledger):
                 "EXISTS (SELECT 1 FROM json_each(data, '$.moderation') WHERE value ->> 'kind' = ? AND value ->> 'status' = ?)"
             )
             chosen.add(verdicts, *moderation)
-        return self._page(chosen, page)
+        return self._page(chosen, page, has_prefix=bool(prefix))
 
     def by_names(self, names: Sequence[Name], page: Page) -> dict[str, Any]:
         """Give those that exist, as a plain listing shows them."""
-        self._require_few(names)
+        self._require_few(names, AT_ONCE)
         found = (self.find(name) or self.find_deleted(name) for name in dict.fromkeys(names))
         return self._shown([asset for asset in found if asset is not None], page)
 
     def by_asset_ids(self, asset_ids: Sequence[str], page: Page) -> dict[str, Any]:
         """Give those that are alive."""
-        self._require_few(asset_ids)
+        self._require_few(asset_ids, self.options.dialect.most_ids)
         found = (self.find_by_id(asset_id) for asset_id in dict.fromkeys(asset_ids))
         return self._shown([asset for asset in found if asset is not None and asset.alive], page)
 
@@ -118,20 +117,21 @@ class Listings(Ledger):
             chosen.add("seq IN (SELECT seq FROM asset_tags WHERE tag = ?)", tag)
         return self._select(chosen, "ORDER BY public_id, seq LIMIT ?", most)
 
-    def _page(self, chosen: _Filter, page: Page) -> dict[str, Any]:
-        by_creation = page.direction is not None or page.start_at is not None
+    def _page(self, chosen: _Filter, page: Page, *, has_prefix: bool) -> dict[str, Any]:
+        is_asked_for = page.direction is not None or page.start_at is not None
+        by_creation = is_asked_for or (self.options.dialect.newest_first and not has_prefix)
         column = "created_at" if by_creation else "public_id"
         ascending = not by_creation or str(page.direction).lower() in ("asc", "1")
         if page.start_at is not None:
             chosen.add("created_at >= ?" if ascending else "created_at <= ?", _seconds(page.start_at))
         if page.next_cursor:
-            chosen.add(f"({column}, seq) {'>' if ascending else '<'} (?, ?)", *cursor.decode(page.next_cursor, 2))
+            chosen.add(f"({column}, seq) {'>' if ascending else '<'} (?, ?)", *self._place(page.next_cursor))
         size = min(max(page.max_results, 1), MOST)
         way = "ASC" if ascending else "DESC"
         assets = self._select(chosen, f"ORDER BY {column} {way}, seq {way} LIMIT ?", size + 1)
         answer = self._shown(assets[:size], page)
         if len(assets) > size:
-            answer["next_cursor"] = cursor.encode((getattr(assets[size - 1], column), assets[size - 1].seq))
+            answer["next_cursor"] = self._cursor(getattr(assets[size - 1], column), assets[size - 1].seq)
         return answer
 
     def _select(self, chosen: _Filter, order: str, *values: object) -> list[Asset]:
@@ -140,11 +140,12 @@ class Listings(Ledger):
         return [Asset.from_row(row) for row in rows]
 
     def _shown(self, assets: Sequence[Asset], page: Page) -> dict[str, Any]:
-        return {"resources": [asset.listed(self.cloud, shown=page.shown, only=page.only) for asset in assets]}
+        dialect = self.options.dialect
+        return {"resources": [asset.listed(self.cloud, dialect, shown=page.shown, only=page.only) for asset in assets]}
 
-    def _require_few(self, ids: Sequence[object]) -> None:
-        if len(ids) > AT_ONCE:
-            raise BadRequestError(f"Too many ids: {len(ids)}. The maximum is {AT_ONCE}")
+    def _require_few(self, ids: Sequence[object], most: int) -> None:
+        if len(ids) > most:
+            raise BadRequestError(f"Too many ids: {len(ids)}. The maximum is {most}")
 
 
 def _seconds(text: str) -> int:

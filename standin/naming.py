@@ -34,7 +34,7 @@ class Naming(Contents):
             if victim is not None:
                 if not overwrite or victim.seq == asset.seq:
                     raise BadRequestError(f"to_public_id {to_public_id} already exists")
-                self.delete([victim], **told)
+                self.delete([victim], **told, is_told=self.options.dialect.tells_of_victims)
             self._name(asset, goal)
             said = {
                 "timestamp": self.timestamp(),

@@ -1,9 +1,11 @@
 """How a stand-in is to be."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from standin.dialect import Dialect
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,3 +27,5 @@ class Options:
     backup: bool = False  # whether the account backs up each file, so that what was deleted can be restored
     presets: tuple[str, ...] = ("unsigned",)  # upload presets that let anybody upload
     max_upload: int = 100 * 1024**2  # bytes of one file
+    metadata_fields: Mapping[str, str] = field(default_factory=dict)  # defined from the beginning: external id -> type
+    dialect: Dialect = Dialect()  # noqa: RUF009  # frozen

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from standin import cursor
 from standin.asset import Asset
 from standin.errors import BadRequestError
 from standin.ledger import Ledger
@@ -57,7 +56,7 @@ class Search(Ledger):
         column, way = _order(query.get("sort_by") or [])
         if query.get("next_cursor"):
             where += f" AND ({column}, seq) {'>' if way == 'ASC' else '<'} (?, ?)"
-            values += [value for value in cursor.decode(str(query["next_cursor"]), 2) if isinstance(value, str | int)]
+            values += [value for value in self._place(str(query["next_cursor"])) if isinstance(value, str | int)]
         size = min(max(int(query.get("max_results") or 50), 1), MOST)
         rows = self.store.connection.execute(
             f"SELECT *, {column} AS place FROM assets WHERE {where} ORDER BY {column} {way}, seq {way} LIMIT ?",  # noqa: S608
@@ -68,11 +67,12 @@ class Search(Ledger):
         found = [self._found(Asset.from_row(row), fields, extras) for row in rows[:size]]
         answer: dict[str, Any] = {"total_count": total, "time": 1, "resources": found}
         if len(rows) > size:
-            answer["next_cursor"] = cursor.encode((rows[size - 1]["place"], rows[size - 1]["seq"]))
+            answer["next_cursor"] = self._cursor(rows[size - 1]["place"], rows[size - 1]["seq"])
         return answer
 
     def _found(self, asset: Asset, fields: frozenset[str], extras: frozenset[str]) -> dict[str, Any]:
-        described = asset.full(self.cloud) | {"status": "active", "filename": asset.public_id.rpartition("/")[2]}
+        more = {"status": "active", "filename": asset.public_id.rpartition("/")[2]}
+        described = asset.read(self.cloud, self.options.dialect) | more
         if fields:
             return asset.identity | {name: value for name, value in described.items() if name in fields}
         return {name: value for name, value in described.items() if name not in _EXTRAS or name in extras}

@@ -34,6 +34,8 @@ class SettingsApi:
             ("POST", "/folders/{path:.+}", self.create_folder),
             ("PUT", "/folders/{path:.+}", self.rename_folder),
             ("DELETE", "/folders/{path:.+}", self.delete_folder),
+            ("GET", "/metadata_fields", self.metadata_fields),
+            ("POST", "/metadata_fields", self.define_metadata_field),
             ("GET", "/triggers", self.triggers),
             ("POST", "/triggers", self.create_trigger),
             ("PUT", "/triggers/{id}", self.update_trigger),
@@ -48,6 +50,16 @@ class SettingsApi:
         polling = "/v2/notifications/{cloud}/messages"
         router.add_get(polling, gate.admit(self.receive, limited=False))
         router.add_post(f"{polling}/ack", gate.admit(self.ack, limited=False))
+
+    # Structured metadata
+
+    def metadata_fields(self, _: Call) -> Answer:
+        """List the fields."""
+        return {"metadata_fields": [{"external_id": one, "type": type_} for one, type_ in self._account.fields().items()]}
+
+    def define_metadata_field(self, call: Call) -> Answer:
+        """Define a field."""
+        return self._account.define_field(str(call.body.get("external_id") or ""), str(call.body.get("type") or ""))
 
     # Folders
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 from aiohttp import web
+from multidict import MultiMapping
 
 from service.http import serve
 
@@ -44,11 +45,13 @@ class Answering:
     decide: Callable[[str, str, bytes], Reply] | None = None  # by method, path and body, instead of `replies`
     requests: list[tuple[str, str, bytes]] = field(default_factory=list)
     authorizations: list[str | None] = field(default_factory=list)
+    queries: list[MultiMapping[str]] = field(default_factory=list)
 
     async def handle(self, request: web.Request) -> web.Response:
         heard = (request.method, request.path, await request.read())
         self.requests.append(heard)
         self.authorizations.append(request.headers.get("Authorization"))
+        self.queries.append(request.query)
         reply = self.decide(*heard) if self.decide else self._next()
         if reply.seconds:
             await asyncio.sleep(reply.seconds)

@@ -168,14 +168,19 @@ class Sweep:
             row = rows.get(listed.asset_id)
             if (reading := await self._understood(listed, row)) is None:
                 continue
-            if differs := difference(row, progress.cloud, reading, moves):
+            try:
+                differs = difference(row, progress.cloud, reading, moves)
+            except Exception:  # in what this asset is; the others are compared all the same
+                log.exception("reading can't be compared", cloud=progress.cloud, asset_id=reading.asset_id)
+                continue
+            if differs:
                 fields = {name: dict(values) for name, values in differs.fields.items()}
                 differing.append((reading, differs.kind, fields))
         await self.announce(progress, Told.SNAPSHOT, [reading for reading, _, _ in differing])
         progress.published += len(differing)
         why = await causes(self._pool, progress.cloud, [reading.asset_id for reading, kind, _ in differing if kind])
         return [
-            Finding(reading.asset_id, *reading.name, kind, fields, why[reading.asset_id])
+            Finding(reading.asset_id, *_name(reading, rows.get(reading.asset_id)), kind, fields, why[reading.asset_id])
             for reading, kind, fields in differing
             if kind
         ]
@@ -253,6 +258,10 @@ class Sweep:
             for delivery_type in sorted(_DELIVERY_TYPES | await self._sweeps.delivery_types(resource_type))
             if is_plausible(delivery_type)
         ]
+
+
+def _name(reading: Reading, row: Asset | None) -> tuple[str | None, str | None, str | None]:
+    return reading.name if row is None or reading.is_named else (row.resource_type, row.type, row.public_id)
 
 
 def _counts(report: Report) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """Operations on assets that are there: one reading for a whole batch, then the calls that are still needed."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
@@ -73,10 +74,9 @@ class _Batch:
     async def run(self) -> list[Settled]:
         todo = await self._look()
         destroys = [self._open[id_] for id_ in todo if self._open[id_].kind is Kind.DESTROY and self._open[id_].known_id]
-        for operation in destroys:
-            del todo[operation.id]
+        names = {operation.id: todo.pop(operation.id)[0].name.public_id for operation in destroys}
         if destroys:
-            await self._destroy(destroys)
+            await self._destroy(destroys, names)
         while todo:
             await self._round({id_: rest[0] for id_, rest in todo.items()})
             for id_ in list(todo):
@@ -148,8 +148,11 @@ class _Batch:
                 found[key] = (reading.resource if reading else None, those)
         return found
 
-    async def _destroy(self, operations: Sequence[Operation]) -> None:
-        """Destroy in one call, by id: whatever they are called by now, and whatever is called so now."""
+    async def _destroy(self, operations: Sequence[Operation], names: Mapping[int, str]) -> None:
+        """Destroy in one call, by id: whatever they are called by now, and whatever is called so now.
+
+        Whether the answer tells of ids or of public ids is not documented alike; two assets may have one public id.
+        """
         ids = [operation.id for operation in operations]
         call = self._account.call(
             api.delete_resources_by_asset_ids,
@@ -164,11 +167,12 @@ class _Batch:
             return
         deleted = answer.body.get("deleted")
         told = deleted if isinstance(deleted, Mapping) else {}
-        await self._complete([operation.id for operation in operations if operation.known_id in told])
-        for operation in operations:
-            if operation.known_id not in told:
-                # a part only, or by other names than we asked by: the next reading tells
-                await self._try_again(operation.id, "Cloudinary's answer does not tell whether it was deleted")
+        alone = {name for name, times in Counter(names.values()).items() if times == 1}
+        done = [one.id for one in operations if one.known_id in told or (names[one.id] in told and names[one.id] in alone)]
+        await self._complete(done)
+        for id_ in set(ids) - set(done):
+            # a part only, or told in another way: the next reading tells
+            await self._try_again(id_, "Cloudinary's answer does not tell whether it was deleted")
 
     async def _round(self, due: Mapping[int, Call]) -> None:
         """Make one call for each operation, those that do the same as one."""

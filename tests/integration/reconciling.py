@@ -20,10 +20,14 @@ from service.reconcile.sweeps import Scope
 from service.settings import Settings
 from service.telemetry import Metrics
 from standin.asset import Asset
+from standin.dialect import Dialect
 from standin.options import Options
 from standin.server import Standin, run_standin
 from tests.bodies import CLOUD, KEY, SECRET
 from tests.integration.conftest import Mirrored, eventually, mirrored_with
+
+# Answers that need no second question, so that calls can be counted.
+FEW_CALLS = Dialect(most_ids=100, enumerated_fields=False)
 
 
 @dataclass
@@ -105,6 +109,10 @@ class Reconciling:
                 "moderation": {one["kind"]: {k: v for k, v in one.items() if k != "kind"} for one in asset.get("moderation", [])},
                 "placeholder": asset.get("placeholder", False),
             }
+            if self.standin.options.dialect.enumerated_fields and row["duration"] is None:
+                del expected["duration"]  # which only notifications tell then
+            if not expected["access_control"] and not row["access_control"]:
+                del expected["access_control"]  # none, whether it was never set or is empty
             found += [
                 f"{asset['public_id']}: {name} is {value!r}, the mirror shows {row[name]!r}"
                 for name, value in expected.items()
@@ -135,6 +143,7 @@ async def reconciling_with(settings: Settings, pool: Pool, clock: Clock, **optio
             "clock": clock,
             "retry_unit": 0.1,
             "seed": 1,
+            "metadata_fields": {"brand": "string"},
         }
         standin = await running.enter_async_context(run_standin(Options(**given | {"hourly_limit": 100_000} | options)))
         cloud = settings.clouds[CLOUD].model_copy(update={"upload_prefix": standin.url})

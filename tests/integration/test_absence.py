@@ -10,7 +10,7 @@ from service.database import Pool
 from service.reconcile.drift import ASKED, read_drift
 from service.settings import Settings
 from tests.bodies import CLOUD
-from tests.integration.reconciling import Clock, Reconciling, reconciling_with
+from tests.integration.reconciling import FEW_CALLS, Clock, Reconciling, reconciling_with
 
 BY_IDS = "GET */by_asset_ids"
 IMAGES = "GET */resources/image"
@@ -18,7 +18,7 @@ IMAGES = "GET */resources/image"
 
 @pytest.fixture
 async def site(settings: Settings, pool: Pool) -> AsyncIterator[Reconciling]:
-    async with reconciling_with(settings, pool, Clock(), backup=True) as site:
+    async with reconciling_with(settings, pool, Clock(), backup=True, dialect=FEW_CALLS) as site:
         site.trigger()
         yield site
 

@@ -107,6 +107,8 @@ async def test_what_can_t_be_is_one_clear_line(pool: Pool, environment: dict[str
         (("op", "tags", "p/0", "--add", "a,b"), "has no comma"),
         (("op", "access", "p/0", "[]x"), "neither public, token nor JSON"),
         (("op", "upload", "file:///etc/passwd"), "Cloudinary gets files by http"),
+        (("op", "upload", "/etc/passwd"), "Cloudinary gets files by http"),
+        (("op", "upload", "https://example.com/x.png", "--cloud", "nope"), "there is no cloud nope. Configured: acme."),
         (("ops", "cancel"), "Say which operations"),
     ):
         code, out, err = await run(*arguments, env=environment)
@@ -120,6 +122,10 @@ async def test_what_can_t_be_is_one_clear_line(pool: Pool, environment: dict[str
     ):
         code, out, err = await run(*arguments, env=environment)
         assert (code, out, "Traceback" in err) == (2, "", False), err
+    two = environment | {"MEDIAMIRROR_CLOUDS": '{"acme": {"keys": {"1": "x"}}, "other": {"keys": {"2": "y"}}}'}
+    code, out, err = await run("op", "upload", "https://example.com/x.png", env=two)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "Say for which cloud it is, with --cloud: there are several. Configured: acme, other." in err
     code, _, err = await run("ops", "cancel", "7", env=environment)
     assert (code, "None of these operations could be cancelled" in err) == (1, True)
 

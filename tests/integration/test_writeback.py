@@ -30,6 +30,7 @@ from service.writeback.writeback import Writeback
 from standin.server import Options, Standin, run_standin
 from tests.bodies import ASSET, CLOUD, KEY, SECRET, delete, upload
 from tests.integration.conftest import Mirrored, eventually
+from tests.integration.reconciling import FEW_CALLS
 
 PICTURE = (
     "data:image/png;base64,"
@@ -81,8 +82,10 @@ class Desk:
 
 
 @asynccontextmanager
-async def desk_with(settings: Settings, pool: Pool) -> AsyncIterator[Desk]:
-    async with run_standin(Options(cloud=CLOUD, key=KEY, secret=SECRET.decode(), retry_unit=0.01)) as standin:
+async def desk_with(settings: Settings, pool: Pool, **more: Any) -> AsyncIterator[Desk]:
+    given: dict[str, Any] = {"retry_unit": 0.01, "metadata_fields": {"sku": "string"}, "dialect": FEW_CALLS}
+    options = Options(cloud=CLOUD, key=KEY, secret=SECRET.decode(), **(given | more))
+    async with run_standin(options) as standin:
         cloud = settings.clouds[CLOUD].model_copy(update={"upload_prefix": standin.url})
         settings = settings.model_copy(
             update={

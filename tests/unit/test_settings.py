@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from service.database_url import shown
-from service.settings import InvalidSettingsError, NoCloudError, UnknownCloudError, load_settings
+from service.settings import InvalidSettingsError, NoCloudError, UnknownCloudError, WhichCloudError, load_settings
 
 
 def secrets_of(cloud: str) -> dict[str, str]:
@@ -192,3 +192,15 @@ def test_a_value_in_the_wrong_place_is_not_repeated(monkeypatch: pytest.MonkeyPa
     with pytest.raises(InvalidSettingsError, match=variable) as error:
         load_settings()
     assert "hunter2" not in str(error.value)
+
+
+def test_the_cloud_is_the_only_one_or_has_to_be_said() -> None:
+    one, two = {"acme": {"keys": {"1": "x"}}}, {"other": {"keys": {"2": "y"}}}
+    assert load_settings(clouds=one).cloud_called(None) == "acme"
+    assert load_settings(clouds=one | two).cloud_called("other") == "other"
+    with pytest.raises(WhichCloudError, match=r"there are several\. Configured: acme, other"):
+        load_settings(clouds=one | two).cloud_called(None)
+    with pytest.raises(WhichCloudError, match="there is no cloud nope"):
+        load_settings(clouds=one).cloud_called("nope")
+    with pytest.raises(NoCloudError):
+        load_settings().cloud_called(None)

@@ -54,11 +54,11 @@ async def test_every_answer_tells_the_time_of_the_standin_and_its_own_id() -> No
             async with session.get(standin.url + path) as response:
                 assert parsedate_to_datetime(response.headers["Date"]).timestamp() == 1_000_000_000
                 assert response.headers["X-Request-Id"]
-                assert "message" in (await response.json())["error"]
+                assert response.content_type == ("text/html" if path.endswith("/ping") else "application/json")
         standin.account.upload(public_id="a")
         standin.account.upload(public_id="a")
         (asset,) = standin.account.resources()
-    assert (asset["created_at"], asset["version"]) == ("2001-09-09T01:46:40Z", 1_000_000_001)
+    assert (asset["created_at"], asset["version"]) == ("2001-09-09T01:46:40Z", 1_000_000_000)
 
 
 async def test_what_was_answered_survives_being_killed(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ async def test_what_was_answered_survives_being_killed(tmp_path: Path) -> None:
         process, url = start()
         try:
             answer = cloudinary.api.resources(resource_type="raw", upload_prefix=url, **options)
-            assert [resource["public_id"] for resource in answer["resources"]] == ["0", "1", "2", "3", "4"]
+            assert [resource["public_id"] for resource in answer["resources"]] == ["4", "3", "2", "1", "0"]
             assert answer.rate_limit_remaining == 499
         finally:
             process.send_signal(signal.SIGTERM)
