@@ -10,7 +10,7 @@ from service import supervisor
 from service.doctor.doctor import Doctor, Finding, Level
 from service.options import DATA_DIR, DataDir, Json, command_settings
 from service.printing import console, print_json
-from service.running import gateway_of
+from service.running import admin_of, gateway_of
 
 _MARKS = {Level.OK: ("✓", "green"), Level.WARN: ("!", "yellow"), Level.FAIL: ("✗", "red")}
 
@@ -26,7 +26,8 @@ def doctor(
     settings = command_settings(data_dir)
     settings.require_clouds()
     findings: list[Finding] = []
-    supervisor.run(_examine(Doctor(settings, fix=fix, poll=poll, gateway=gateway_of(data_dir)), findings, as_json=json))
+    here = Doctor(settings, fix=fix, poll=poll, gateway=gateway_of(data_dir), admin=admin_of(data_dir))
+    supervisor.run(_examine(here, findings, as_json=json))
     if any(finding.level is not Level.OK for finding in findings):
         raise typer.Exit(1)
 

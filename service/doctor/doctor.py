@@ -45,12 +45,16 @@ class Doctor:
     """Runs every check, whatever the others find.
 
     With `fix` it sets the notification triggers right; `poll` says that notifications should come through the poll:// channel.
-    `gateway` is the URL of one on this machine, which a stand-in for Cloudinary can send to.
+    `gateway` is the URL of one on this machine, which a stand-in for Cloudinary can send to; `admin` that of its /readyz, unless
+    it is where the settings say.
     """
 
-    def __init__(self, settings: Settings, *, fix: bool = False, poll: bool = False, gateway: str | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, fix: bool = False, poll: bool = False, gateway: str | None = None, admin: str | None = None
+    ) -> None:
         self._settings = settings
         self._gateway = gateway
+        self._admin = admin or f"http://{settings.admin_host}:{settings.admin_port}"
         self._fix = fix
         self._poll = poll
 
@@ -60,6 +64,8 @@ class Doctor:
         yield Finding("settings", Level.OK, f"usable, {len(clouds)} cloud{'s' * (len(clouds) > 1)}")
         yield await self._database()
         async for finding in self._kafka():
+            yield finding
+        async for finding in self._signatures():
             yield finding
         for name, cloud in clouds.items():
             async with Account(name, cloud, self._settings, None) as account:
@@ -90,6 +96,23 @@ class Doctor:
                     )
         except MediamirrorError as error:
             yield Finding("kafka", Level.FAIL, str(error), todo=_NO_SERVER.format("MEDIAMIRROR_KAFKA_BOOTSTRAP"))
+
+    async def _signatures(self) -> AsyncIterator[Finding]:
+        """Ask the gateway whether it refuses all of a cloud's webhooks; says nothing when there is none to be asked."""
+        timeout = aiohttp.ClientTimeout(total=_GATEWAY_SECONDS)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=timeout) as session,
+                session.get(f"{self._admin}/readyz", allow_redirects=False) as answer,
+            ):
+                said = await answer.json()
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            return
+        warnings = said.get("warnings", []) if isinstance(said, dict) else []
+        for warning in warnings:
+            yield Finding("signatures", Level.FAIL, str(warning), todo=_WRONG_SECRET)
+        if not warnings:
+            yield Finding("signatures", Level.OK, f"the gateway at {self._admin} refuses no cloud")
 
     async def _cloud(self, account: Account) -> AsyncIterator[Finding]:
         try:
@@ -157,6 +180,7 @@ def _webhook(gateway: str, cloud: str) -> Destination:
 
 
 _NO_SERVER = "Does it run, and does {} lead to it from here?"
+_WRONG_SECRET = "Does MEDIAMIRROR_CLOUDS have the API key and secret with which this account signs?"
 _NO_DESTINATION = (
     "Set MEDIAMIRROR_GATEWAY_PUBLIC_URL to where Cloudinary reaches the gateway (https://host); or, with no public address, "
     "run `mediamirror doctor --poll --fix` and `mediamirror poller`."

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -12,10 +12,13 @@ import structlog
 
 from handlers.registry import interpret, silence_of
 from schemas.bodies import Named, read
+from schemas.change import Change
+from schemas.clock import Rank, clock_of
 from schemas.envelope import Envelope, NotOursError
 from schemas.folder import Statement
 from schemas.json import NotAnObjectError, clean_text
 from schemas.notification import Occasion, parse_notification
+from schemas.salvage import salvage
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +60,7 @@ class Failure:
 
 
 class Entry(NamedTuple):
-    """A record with its statements; without any, `outcome` and `reason` say why.
+    """A record with its statements; without any, `outcome` and `reason` say why. A failed one has none but questions.
 
     Its body is not kept: a thousand of them are megabytes, which push all else out of the processor's caches.
     """
@@ -114,7 +117,7 @@ def _understand(record: Record) -> Entry:
 
 
 def _understand_again(record: Record) -> Entry:
-    """Try a last time, and keep what can be told of the record for its line in the sync log."""
+    """Try a last time, and keep what can be told of the record for its lines in the sync log."""
     told = Entry(record)
     try:
         told = told._replace(envelope=(envelope := Envelope.from_headers(record.headers)))
@@ -123,7 +126,19 @@ def _understand_again(record: Record) -> Entry:
     except Exception as error:
         if not isinstance(error, (NotOursError, NotAnObjectError)):
             log.exception("handler failed", partition=record.partition, offset=record.offset)
-        return failed(told, error, attempts=2)
+        entry = failed(told, error, attempts=2)
+        return _with_questions(entry) if isinstance(error, NotAnObjectError) else entry
+
+
+def _with_questions(entry: Entry) -> Entry:
+    """Let an entry whose body is no JSON object ask about the assets that can be read off its bytes."""
+    envelope, found = entry.envelope, salvage(entry.record.value or b"")
+    ids = found.asset_ids or ((entry.asset_id,) if entry.asset_id else ())
+    if envelope is None or not (ids or found.name):
+        return entry
+    clock = clock_of(datetime.fromtimestamp(envelope.signed_at, UTC), Rank.EVENT, envelope.digest)
+    asked = [Change(asset_id, None, clock, refetch=entry.reason) for asset_id in ids]
+    return entry._replace(statements=asked or [Change(None, found.name, clock, refetch=entry.reason)])
 
 
 def failed(entry: Entry, error: Exception, *, attempts: int) -> Entry:
@@ -155,7 +170,7 @@ def _asset_of(record: Record) -> str | None:
 
 def unreadable(entry: Entry) -> Entry:
     """Give a failed entry without what it says of itself, which PostgreSQL refuses."""
-    return entry._replace(envelope=None, occasion=None)
+    return entry._replace(envelope=None, occasion=None, statements=())
 
 
 def log_line(
