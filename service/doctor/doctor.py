@@ -110,7 +110,7 @@ class Doctor:
             return
         warnings = said.get("warnings", []) if isinstance(said, dict) else []
         for warning in warnings:
-            yield Finding("signatures", Level.FAIL, str(warning), todo=_WRONG_SECRET)
+            yield Finding("signatures", Level.FAIL, str(warning), todo=_OTHER_KEYS)
         if not warnings:
             yield Finding("signatures", Level.OK, f"the gateway at {self._admin} refuses no cloud")
 
@@ -180,7 +180,7 @@ def _webhook(gateway: str, cloud: str) -> Destination:
 
 
 _NO_SERVER = "Does it run, and does {} lead to it from here?"
-_WRONG_SECRET = "Does MEDIAMIRROR_CLOUDS have the API key and secret with which this account signs?"
+_OTHER_KEYS = "Does MEDIAMIRROR_CLOUDS have the API key and secret with which this account signs?"
 _NO_DESTINATION = (
     "Set MEDIAMIRROR_GATEWAY_PUBLIC_URL to where Cloudinary reaches the gateway (https://host); or, with no public address, "
     "run `mediamirror doctor --poll --fix` and `mediamirror poller`."
