@@ -14,7 +14,7 @@ from schemas.json import JSONObject
 _MOST_ASSETS: Final = 1_000
 _ASSET_ID: Final = re.compile(rb'"asset_id"\s*:\s*"([0-9a-f]{32})"')
 _TYPE: Final = re.compile(rb'"notification_type"\s*:\s*"([0-9A-Za-z_]{1,100})"')
-_NAMING: Final = re.compile(rb'"(public_id|resource_type|type|secure_url|url)"\s*:\s*("(?:[^"\\]|\\.){1,2000}"|.)', re.DOTALL)
+_NAMING: Final = re.compile(rb'"(public_id|resource_type|type|secure_url|url)"\s*:\s*("(?:[^"\\]|\\.){1,2000}"|)', re.DOTALL)
 
 
 class Salvaged(NamedTuple):

@@ -6,13 +6,7 @@ import gc
 # Objects made and not yet freed before the youngest are looked at. What is on its way holds many, none of them garbage.
 _YOUNGEST = 200_000
 
-# Blocks of this size and more are mapped each by itself, and go back to the system when they are freed.
-_LARGE = 64 * 1024
-_M_MMAP_THRESHOLD = -3
-
-# glibc's alone
-_option = getattr(ctypes.CDLL(None), "mallopt", None)
-_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
 
 
 def settle() -> None:
@@ -20,12 +14,6 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNGEST, *gc.get_threshold()[1:])
-
-
-def keep_large_apart() -> None:
-    """Let large blocks that come and go leave no holes between those that stay: by itself, glibc soon maps but the largest."""
-    if _option is not None:
-        _option(_M_MMAP_THRESHOLD, _LARGE)
 
 
 def give_back() -> None:

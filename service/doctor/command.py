@@ -11,7 +11,7 @@ from service.doctor.doctor import Doctor
 from service.doctor.finding import Finding, Level
 from service.options import DATA_DIR, DataDir, Json, command_settings
 from service.printing import print_json
-from service.running import gateway_of
+from service.running import admin_of, gateway_of
 from service.terminal import console, printable
 
 _MARKS = {Level.OK: ("✓", "green"), Level.WARN: ("!", "yellow"), Level.FAIL: ("✗", "red")}
@@ -28,7 +28,8 @@ def doctor(
     settings = command_settings(data_dir)
     settings.require_clouds()
     findings: list[Finding] = []
-    supervisor.run(_examine(Doctor(settings, fix=fix, poll=poll, gateway=gateway_of(data_dir)), findings, as_json=json))
+    here = Doctor(settings, fix=fix, poll=poll, gateway=gateway_of(data_dir), admin=admin_of(data_dir))
+    supervisor.run(_examine(here, findings, as_json=json))
     if any(finding.level is not Level.OK for finding in findings):
         raise typer.Exit(1)
 

@@ -27,12 +27,16 @@ class Doctor:
     """Runs every check, whatever the others find.
 
     With `fix` it sets the notification triggers right; `poll` says that notifications should come through the poll:// channel.
-    `gateway` is the URL of one on this machine, which a stand-in for Cloudinary can send to.
+    `gateway` is the URL of one on this machine, which a stand-in for Cloudinary can send to; `admin` that of its /readyz, unless
+    it is where the settings say.
     """
 
-    def __init__(self, settings: Settings, *, fix: bool = False, poll: bool = False, gateway: str | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, fix: bool = False, poll: bool = False, gateway: str | None = None, admin: str | None = None
+    ) -> None:
         self._settings = settings
         self._gateway = gateway
+        self._admin = admin or f"http://{settings.admin_host}:{settings.admin_port}"
         self._fix = fix
         self._poll = poll
 
@@ -43,6 +47,8 @@ class Doctor:
         async for finding in self._database():
             yield finding
         async for finding in self._kafka():
+            yield finding
+        async for finding in self._signatures():
             yield finding
         for name, cloud in clouds.items():
             async with Account(name, cloud, self._settings, None) as account:
@@ -80,6 +86,23 @@ class Doctor:
             return Finding("kafka", Level.OK, f"topic {topic}, {len(bounds)} partition{'s' * (len(bounds) > 1)}")
         todo = "Start the role that uses it, which makes it if it may; or make it yourself."
         return Finding("kafka", Level.FAIL, f"there is no topic {topic}", todo=todo)
+
+    async def _signatures(self) -> AsyncIterator[Finding]:
+        """Ask the gateway whether it refuses all of a cloud's webhooks; says nothing when there is none to be asked."""
+        timeout = aiohttp.ClientTimeout(total=_GATEWAY_SECONDS)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=timeout) as session,
+                session.get(f"{self._admin}/readyz", allow_redirects=False) as answer,
+            ):
+                said = await answer.json()
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            return
+        warnings = said.get("warnings", []) if isinstance(said, dict) else []
+        for warning in warnings:
+            yield Finding("signatures", Level.FAIL, str(warning), todo=_OTHER_KEYS)
+        if not warnings:
+            yield Finding("signatures", Level.OK, f"the gateway at {self._admin} refuses no cloud")
 
     async def _cloud(self, account: Account) -> AsyncIterator[Finding]:
         try:
@@ -147,6 +170,7 @@ def _webhook(gateway: str, cloud: str) -> Destination:
 
 
 _NO_SERVER = "Does it run, and does {} lead to it from here?"
+_OTHER_KEYS = "Does MEDIAMIRROR_CLOUDS have the API key and secret with which this account signs?"
 _NO_DESTINATION = (
     "Set MEDIAMIRROR_GATEWAY_PUBLIC_URL to where Cloudinary reaches the gateway (https://host); or, with no public address, "
     "run `mediamirror doctor --poll --fix` and `mediamirror poller`."

@@ -11,7 +11,7 @@ from aiohttp import StreamReader
 from aiohttp.web_protocol import RequestPayloadError
 from prometheus_client import Gauge
 
-from service.garbage import give_back, keep_large_apart
+from service.garbage import give_back
 
 _SWEEP_SECONDS: Final = 0.5
 # As nearly all webhooks are: those larger make room for them, not the other way round.
@@ -110,7 +110,6 @@ class Bodies:
         self._peak = 0
         self._timer: asyncio.TimerHandle | None = None
         self._held = 0
-        keep_large_apart()
 
     async def read(self, stream: StreamReader, length: int | None, peer: str | None, see: Callable[[bytes], None]) -> bytearray:
         """Give a body, each part of which was shown to `see` when it came; raises a `BodyError`.

@@ -4,7 +4,7 @@ import re
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -13,10 +13,13 @@ import structlog
 
 from handlers.pieces import in_pieces, joined
 from handlers.registry import interpret, silence_of, subject_of
+from schemas.change import Change
+from schemas.clock import Rank, clock_of
 from schemas.envelope import Envelope, NotOursError
 from schemas.folder import Statement
 from schemas.json import NotAnObjectError, clean_text
 from schemas.notification import Notification, Occasion, parse_notification
+from schemas.salvage import salvage
 
 log = structlog.get_logger(__name__)
 
@@ -63,6 +66,8 @@ class Failure:
 
 class Entry(NamedTuple):
     """A record with its statements, or a piece of a large one; without any, `outcome` and `reason` say why.
+
+    A failed one has no statements but questions.
 
     Its body is not kept: a thousand of them are megabytes, which push all else out of the processor's caches.
     """
@@ -198,7 +203,19 @@ def _failed_to_understand(record: Record, error: Exception) -> Entry:
         told = told._replace(occasion=parse_notification(envelope, record.value or b"").occasion)
     except Exception:  # noqa: BLE001  # then so much the less can be told
         log.debug("nothing more can be told of the record", partition=record.partition, offset=record.offset)
-    return failed(told, error, attempts=2)
+    entry = failed(told, error, attempts=2)
+    return _with_questions(entry) if isinstance(error, NotAnObjectError) else entry
+
+
+def _with_questions(entry: Entry) -> Entry:
+    """Let an entry whose body is no JSON object ask about the assets that can be read off its bytes."""
+    envelope, found = entry.envelope, salvage(entry.record.value or b"")
+    ids = found.asset_ids or ((entry.asset_id,) if entry.asset_id else ())
+    if envelope is None or not (ids or found.name):
+        return entry
+    clock = clock_of(datetime.fromtimestamp(envelope.signed_at, UTC), Rank.EVENT, envelope.digest)
+    asked = [Change(asset_id, None, clock, refetch=entry.reason) for asset_id in ids]
+    return entry._replace(statements=asked or [Change(None, found.name, clock, refetch=entry.reason)])
 
 
 def failed(entry: Entry, error: Exception, *, attempts: int) -> Entry:
@@ -231,7 +248,7 @@ def _asset_of(record: Record) -> str | None:
 
 def unreadable(entry: Entry) -> Entry:
     """Give a failed entry without what it says of itself, which PostgreSQL refuses."""
-    return entry._replace(envelope=None, occasion=None)
+    return entry._replace(envelope=None, occasion=None, statements=())
 
 
 def log_line(

@@ -113,7 +113,8 @@ def _apply(book: Book, entry: Entry, change: Change, ordinal: int) -> tuple[Step
     if change.refetch is not None:
         book.ask(key, change.refetch)
     if not (change.wholes or change.parts):
-        return None, log_line(entry, key.asset_id, Outcome.REFETCH, reason=change.reason, ordinal=ordinal)
+        outcome = Outcome.FAILED if entry.failure else Outcome.REFETCH
+        return None, log_line(entry, key.asset_id, outcome, reason=change.reason, ordinal=ordinal)
     step = book.apply(key, change)
     outcome = Outcome.APPLIED if step.changed else Outcome.REFETCH if change.refetch else Outcome.UNCHANGED
     return step, log_line(entry, key.asset_id, outcome, changed=step.changed, reason=change.reason, ordinal=ordinal)

@@ -289,3 +289,18 @@ async def test_a_dead_letter_too_large_for_its_topic_stops_the_mirror_with_words
     with pytest.raises(TooLargeForDeadLetterError, match="mediamirror mirror --accept-gap 1:2"):
         await mirror.run()
     assert await outcomes(pool) == []
+
+
+async def test_a_signed_body_that_is_no_json_object_is_kept_and_its_asset_asked_about(mirrored: Mirrored) -> None:
+    settings = mirrored.settings
+    whole = orjson.dumps(upload(OTHER, at=1))
+    broken = [whole.replace(b'"type"', b'"Artist":"Andr\xe9","type"', 1), whole[:-1], b"", whole.decode().encode("utf-16")]
+    for body in broken:
+        assert await mirrored.post(body) == 200
+    await mirrored.caught_up()
+    log = await mirrored.pool.fetch("SELECT asset_id, notification_type, outcome, reason FROM media_sync_log")
+    assert sorted((line["asset_id"] or "", line["notification_type"]) for line in log) == [("", ""), *[(OTHER, "upload")] * 3]
+    assert {(line["outcome"], line["reason"]) for line in log} == {("failed", "the body is not a JSON object")}
+    assert sorted(letter.value or b"" for letter in await letters_of(settings)) == sorted(broken)
+    questions = await mirrored.pool.fetch("SELECT asset_id FROM media_refetch")
+    assert [question["asset_id"] for question in questions] == [OTHER]

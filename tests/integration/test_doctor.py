@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from service.doctor.doctor import Doctor
 from service.doctor.finding import Finding, Level
+from service.gateway.signature import sign
 from service.kafka import ensure_topics
 from service.settings import Cloud, Settings
 from standin.options import Options
@@ -29,11 +30,13 @@ def at(standin: Standin, settings: Settings, **more: Any) -> Settings:
     return settings.model_copy(update={"clouds": {CLOUD: cloud}, **more})
 
 
-async def examine(settings: Settings, gateway: str | None = None, **options: bool) -> dict[str, Finding]:
+async def examine(
+    settings: Settings, gateway: str | None = None, admin: str | None = None, **options: bool
+) -> dict[str, Finding]:
     """The worst finding of each check."""
     worst: dict[str, Finding] = {}
     order = list(Level)
-    async for finding in Doctor(settings, gateway=gateway, **options).findings():
+    async for finding in Doctor(settings, gateway=gateway, admin=admin, **options).findings():
         if finding.check not in worst or order.index(finding.level) > order.index(worst[finding.check].level):
             worst[finding.check] = finding
     return worst
@@ -169,3 +172,15 @@ async def test_the_command_exits_with_what_it_found(environment: dict[str, str],
     assert {orjson.loads(line)["level"] for line in out.splitlines()} == {"ok"}
     assert SECRET not in out
     assert (await run_doctor(MEDIAMIRROR_KAFKA_BOOTSTRAP="127.0.0.1:1"))[0] == 2
+
+
+async def test_a_gateway_that_refuses_all_of_a_cloud_is_found(mirrored: Mirrored, standin: Standin) -> None:
+    settings = at(standin, mirrored.settings)
+    assert (await examine(settings, admin=mirrored.admin))["signatures"].level is Level.OK
+    body, now = b"{}", int(time.time())
+    headers = {"X-Cld-Timestamp": str(now), "X-Cld-Signature": sign(body, now, b"another secret")}
+    for _ in range(3):
+        async with mirrored.session.post(f"{mirrored.gateway}/webhooks/cloudinary/{CLOUD}", data=body, headers=headers) as answer:
+            assert answer.status == 401
+    found = (await examine(settings, admin=mirrored.admin))["signatures"]
+    assert (found.level, "every webhook of cloud" in found.said) == (Level.FAIL, True)

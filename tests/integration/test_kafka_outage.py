@@ -5,10 +5,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from service.database import Pool
 from service.embedded.kafka import EmbeddedKafka
+from service.publisher import Publisher, RefusedByKafkaError
 from service.settings import Settings
+from service.telemetry import Metrics
 from tests.bodies import upload
 from tests.integration.conftest import Mirrored, eventually, mirrored_with
 
@@ -66,3 +69,13 @@ async def has(statuses: list[int], status: int, times: int) -> bool:
 async def answers_readyz(mirrored: Mirrored, status: int) -> bool:
     async with mirrored.session.get(f"{mirrored.admin}/readyz") as answer:
         return answer.status == status
+
+
+async def test_a_record_too_large_for_kafka_is_told_apart_from_an_outage(settings: Settings) -> None:
+    metrics = Metrics(CollectorRegistry())
+    async with Publisher(settings, metrics) as publisher:
+        await publisher.publish("key", b"small", [])
+        with pytest.raises(RefusedByKafkaError, match="too_large_for_kafka"):
+            await publisher.publish("k" * 12_000_000, b"small", [])
+        await publisher.publish("key", b"small", [])
+    assert metrics.registry.get_sample_value("mediamirror_producer_renewals_total") == 0
