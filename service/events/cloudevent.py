@@ -20,11 +20,16 @@ _CONTENT_TYPE = ("content-type", b"application/json")
 _TYPES: dict[str, tuple[str, bytes]] = {one: ("ce_type", one.encode()) for one in EventType}
 
 
+def require_known(type_: str) -> tuple[str, bytes]:
+    """Give the header of a type; raises `UnsendableError` when a newer mirror must have written it."""
+    if type_ not in _TYPES:
+        raise UnsendableError(f"unknown type {type_}")
+    return _TYPES[type_]
+
+
 def headers_of(event: MediaEvent) -> Headers:
     """Give the attributes of an event; raises `UnsendableError` for one of a type that we don't know."""
-    type_ = _TYPES.get(event.type)
-    if type_ is None:
-        raise UnsendableError(f"unknown type {event.type}")
+    type_ = _TYPES.get(event.type) or require_known(event.type)
     subject = event.subject.encode()
     headers = [
         _SPEC_VERSION,

@@ -6,7 +6,7 @@ import orjson
 
 from schemas.event import STATE_ONLY, EventType, MediaEvent
 from schemas.reduction import reduced
-from service.events.cloudevent import Headers, UnsendableError, data_of, headers_of
+from service.events.cloudevent import Headers, UnsendableError, data_of, headers_of, require_known
 from service.events.limits import Limits
 
 # topic, key, value, headers
@@ -47,6 +47,8 @@ def size_of(key: bytes, value: bytes | None) -> int:
 
 def _check(event: MediaEvent) -> None:
     """Look at what somebody else than the mirror has put in the outbox."""
+    if event.type != STATE_ONLY:
+        require_known(event.type)
     if not event.subject:
         raise UnsendableError("it has no subject")
     if _is_no_object(event.about):

@@ -122,7 +122,8 @@ class Relay:
                     await self._lead_with_a_producer(connection)
             finally:
                 # the lock and the listener end with the connection, which must not serve anybody else
-                connection.terminate()
+                with contextlib.suppress(asyncpg.InterfaceError):  # it has ended
+                    connection.terminate()
 
     async def _lead_with_a_producer(self, connection: Connection) -> None:
         """Relay until Kafka refuses something; then send that one by one."""
