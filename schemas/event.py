@@ -11,7 +11,7 @@ import orjson
 
 from schemas.asset import COLUMNS, ELEMENTS, Asset, Group
 from schemas.folder import FolderAct, FolderEvent
-from schemas.reduction import OMITTED, reduce_about, reduce_state
+from schemas.reduction import omitted_of, reduce_about, reduce_state
 
 SPEC_VERSION = "1.0"
 
@@ -87,10 +87,10 @@ def asset_event(before: Asset | None, after: Asset, changed: tuple[Group, ...], 
     else:
         then = _public(before)
         told = {column: {"from": old, "to": now[column]} for column in columns if (old := then[column]) != now[column]}
-    state, about = _state(now), _about("changed", told, cause)
-    if len(state) + len(about) > _MOST_STATE_BYTES:
+    state, omitted = _state(now)
+    about = _about("changed", told, cause)
+    if omitted or len(state) + len(about) > _MOST_STATE_BYTES:
         # what it is now matters more than what it was
-        omitted = orjson.loads(state).get(OMITTED, ())
         about = orjson.dumps(reduce_about(orjson.loads(about), _MOST_BYTES - len(state), omitted))
     cloud, asset_id, revision = after.cloud, after.asset_id, after.revision
     # by position, which is twice as fast as by name
@@ -137,12 +137,16 @@ def folder_event(cloud: str, event: FolderEvent, moment: datetime, cause: Cause)
 
 def state_of(asset: Asset) -> bytes:
     """Give an asset as subscribers see it, as JSON; without its largest fields if they are too large."""
-    return _state(_public(asset))
+    return _state(_public(asset))[0]
 
 
-def _state(public: Mapping[str, object]) -> bytes:
+def _state(public: Mapping[str, object]) -> tuple[bytes, Sequence[str]]:
+    """Give a state as JSON, and the fields that had to be left out."""
     state = orjson.dumps(public)
-    return state if len(state) <= _MOST_STATE_BYTES else orjson.dumps(reduce_state(public, _MOST_STATE_BYTES))
+    if len(state) <= _MOST_STATE_BYTES:
+        return state, ()
+    left = reduce_state(public, _MOST_STATE_BYTES)
+    return orjson.dumps(left), omitted_of(left)
 
 
 @cache  # few sets of groups change together

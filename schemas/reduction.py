@@ -17,7 +17,7 @@ def reduce_state(state: Mapping[str, object], most: int) -> dict[str, object]:
     """Leave out an asset's largest fields, and name them in `omitted`, until it has `most` bytes as JSON, or none are left."""
     sizes = _sizes(state)
     excess = sum(sizes.values()) + 2 - most
-    gone = _names(state)
+    gone = omitted_of(state)
     for name in _largest_first(sizes, KEPT):
         if excess <= 0:
             break
@@ -33,7 +33,7 @@ def reduce_about(about: Mapping[str, object], most: int, omitted: Collection[str
     `omitted`: the fields that the state beside it lacks. All are named.
     """
     left = dict(about)
-    gone = {*_names(about), *omitted}
+    gone = {*omitted_of(about), *omitted}
     excess = len(orjson.dumps(left)) - most
     changed = left.get("changed")
     if isinstance(changed, Mapping):
@@ -62,11 +62,12 @@ def reduced(state: bytes | None, about: bytes, most: int) -> tuple[bytes | None,
         told = reduce_about(told, max(most - len(state or b""), most // 4))
     if now is not None:
         now = reduce_state(now, most - len(orjson.dumps(told)))
-        told = reduce_about(told, most, _names(now))
+        told = reduce_about(told, most, omitted_of(now))
     return None if now is None else orjson.dumps(now), orjson.dumps(told)
 
 
-def _names(members: Mapping[str, object]) -> list[str]:
+def omitted_of(members: Mapping[str, object]) -> list[str]:
+    """Give the names of what was left out."""
     names = members.get(OMITTED)
     return [str(name) for name in names] if isinstance(names, list) else []
 

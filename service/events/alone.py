@@ -92,7 +92,7 @@ class Alone:
         taken: dict[str, int] = {}
         while True:
             topics = self._settings.events_topic, self._settings.assets_topic
-            for record in records_of(event, *topics, limits):
+            for record in records_of(event, *topics, limits, limits.least):
                 topic, key, value, _ = record
                 if topic in taken:
                     continue

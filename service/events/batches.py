@@ -17,6 +17,7 @@ class Batches:
     def __init__(self, producer: AIOKafkaProducer, limits: Limits) -> None:
         self._producer = producer
         self._limits = limits
+        self._small = limits.has_batches
         self._batches: dict[tuple[str, int], list[BatchBuilder]] = {}
 
     def add(self, topic: str, partition: int, key: bytes, value: bytes | None, headers: Headers) -> None:
@@ -24,7 +25,7 @@ class Batches:
         batches = self._batches.setdefault((topic, partition), [])
         if (
             not batches
-            or batches[-1].size() > self._limits.of_batch(topic)
+            or (self._small and batches[-1].size() > self._limits.of_batch(topic))
             or batches[-1].append(timestamp=None, key=key, value=value, headers=headers) is None
         ):
             batches.append(self._producer.create_batch())

@@ -20,12 +20,16 @@ _CONTENT_TYPE = ("content-type", b"application/json")
 _TYPES: dict[str, tuple[str, bytes]] = {one: ("ce_type", one.encode()) for one in EventType}
 
 
-def headers_of(event: MediaEvent) -> Headers:
-    """Give the attributes of an event; raises `UnsendableError` for one of a type that we don't know."""
-    type_ = _TYPES.get(event.type)
-    if type_ is None:
-        raise UnsendableError(f"unknown type {event.type}")
-    subject = event.subject.encode()
+def require_known(type_: str) -> tuple[str, bytes]:
+    """Give the header of a type; raises `UnsendableError` when a newer mirror must have written it."""
+    if type_ not in _TYPES:
+        raise UnsendableError(f"unknown type {type_}")
+    return _TYPES[type_]
+
+
+def headers_of(event: MediaEvent, subject: bytes) -> Headers:
+    """Give the attributes of an event, `subject` in bytes; raises `UnsendableError` for one of a type that we don't know."""
+    type_ = _TYPES.get(event.type) or require_known(event.type)
     headers = [
         _SPEC_VERSION,
         ("ce_id", event.event_id.encode()),
@@ -46,6 +50,12 @@ def data_of(event: MediaEvent) -> bytes:
     if event.revision is None:
         return event.about
     return b'{"asset":%b,%b' % (event.state or b"null", event.about[1:])
+
+
+@lru_cache(maxsize=1000)
+def cloud_header(cloud: str) -> tuple[str, bytes]:
+    """Give the header of a state."""
+    return ("cloud", cloud.encode())
 
 
 @lru_cache(maxsize=1000)

@@ -17,6 +17,16 @@ class Limits:
         self._batches: dict[str, int] = {}
         self._learned_at = monotonic()
 
+    @property
+    def least(self) -> int:
+        """The lowest of them: what is smaller is small enough for every topic."""
+        return min(self._learned.values(), default=MAX_RECORD_BYTES)
+
+    @property
+    def has_batches(self) -> bool:
+        """Whether some topic takes batches of less than ours."""
+        return bool(self._batches)
+
     def copy(self) -> Self:
         """Give one that learns apart from this one."""
         return copy.deepcopy(self)

@@ -6,7 +6,7 @@ import orjson
 
 from schemas.event import STATE_ONLY, EventType, MediaEvent
 from schemas.reduction import reduced
-from service.events.cloudevent import Headers, UnsendableError, data_of, headers_of
+from service.events.cloudevent import Headers, UnsendableError, cloud_header, data_of, headers_of, require_known
 from service.events.limits import Limits
 
 # topic, key, value, headers
@@ -17,26 +17,27 @@ _OVERHEAD = 1024
 _KEYS = 4
 
 
-def records_of(event: MediaEvent, events_topic: str, assets_topic: str, limits: Limits) -> list[Message]:
+def records_of(event: MediaEvent, events_topic: str, assets_topic: str, limits: Limits, least: int) -> list[Message]:
     """Give an event's records, reduced to what the topics take; raises `UnsendableError`, or whatever else is wrong with it.
 
-    An event's data and a state are each reduced by themselves, as little as their topic allows.
+    An event's data and a state are each reduced by themselves, as little as their topic allows. `least`: that of the limits.
     """
     if not event.sound:
         _check(event)
     key = event.subject.encode()
+    small = least - _KEYS * len(key) - _OVERHEAD
     records: list[Message] = []
     if event.type != STATE_ONLY:
-        headers = headers_of(event)
+        headers = headers_of(event, key)
         data = data_of(event)
-        if size_of(key, data) > limits.of(events_topic):
+        if len(data) > small and size_of(key, data) > limits.of(events_topic):
             data = _reduced_data(event, key, events_topic, limits)
         records.append((events_topic, key, data, headers))
     if event.state is not None or event.type == EventType.PURGED:
         state = event.state
-        if state is not None and size_of(key, state) > limits.of(assets_topic):
+        if state is not None and len(state) > small and size_of(key, state) > limits.of(assets_topic):
             state = _reduced_state(state, key, assets_topic, limits)
-        records.append((assets_topic, key, state, [("cloud", event.cloud.encode())]))
+        records.append((assets_topic, key, state, [cloud_header(event.cloud)]))
     return records
 
 
@@ -47,6 +48,8 @@ def size_of(key: bytes, value: bytes | None) -> int:
 
 def _check(event: MediaEvent) -> None:
     """Look at what somebody else than the mirror has put in the outbox."""
+    if event.type != STATE_ONLY:
+        require_known(event.type)
     if not event.subject:
         raise UnsendableError("it has no subject")
     if _is_no_object(event.about):

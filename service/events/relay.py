@@ -122,7 +122,8 @@ class Relay:
                     await self._lead_with_a_producer(connection)
             finally:
                 # the lock and the listener end with the connection, which must not serve anybody else
-                connection.terminate()
+                with contextlib.suppress(asyncpg.InterfaceError):  # it has ended
+                    connection.terminate()
 
     async def _lead_with_a_producer(self, connection: Connection) -> None:
         """Relay until Kafka refuses something; then send that one by one."""
@@ -177,13 +178,14 @@ class Relay:
         assets_partitions = sorted(await producer.partitions_for(assets_topic))
         load = _Load(Batches(producer, self._limits))
         held: Collection[Subject] = self._aside.held
+        least = self._limits.least
         for row in await self._read(connection, with_kafka, load.unsendable):
             event = MediaEvent._make(row[1:])  # its type is a plain string, which is as good as its member
             if held and (event.cloud, event.subject) in held:
                 load.behind.append(row[0])
                 continue
             try:
-                records = records_of(event, *topics, self._limits)
+                records = records_of(event, *topics, self._limits, least)
             except Exception as error:  # noqa: BLE001  # whatever it is, it is this row's
                 load.unsendable[row[0]] = reason_of(error)
                 held = {*held, (event.cloud, event.subject)}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import asyncpg
 import orjson
 import pytest
 
@@ -110,6 +111,34 @@ async def test_up_mirrors_the_library_of_its_stand_in_and_finds_it_on_the_next_r
     assert await tells_of_the_end()
     assert (await run("send", PAYLOADS, *here))[0] == 0
     assert (await stop(process))[0] == 0
+
+
+async def test_up_goes_on_when_nobody_reads_what_it_shows_and_when_it_can_see_nothing(tmp_path: Path) -> None:
+    process, ready = await up(tmp_path)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout._transport.close()  # type: ignore[attr-defined]  # as `| head -1` does
+    process.stderr._transport.close()  # type: ignore[attr-defined]
+    database = await asyncpg.connect(ready["database"])
+    try:
+        async with database.transaction():
+            await database.execute("LOCK TABLE media_sync_log IN ACCESS EXCLUSIVE MODE")
+            await asyncio.sleep(5)  # far longer than the table that `up` shows waits for an answer
+        assert process.returncode is None
+        await database.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'mediamirror' AND pid <> pg_backend_pid()"
+        )
+    finally:
+        await database.close()
+    assert (await run("send", PAYLOADS, "--data-dir", tmp_path))[0] == 0
+
+    async def arrived() -> bool:
+        return len(lines((await run("assets", "--data-dir", tmp_path, "--deleted", "--json", "--limit", 500))[1])) > 5
+
+    await eventually(arrived)
+    process.send_signal(signal.SIGTERM)
+    assert await process.wait() == 0
 
 
 async def test_up_needs_an_account_when_it_may_not_make_one(tmp_path: Path) -> None:

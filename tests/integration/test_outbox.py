@@ -145,7 +145,7 @@ async def test_a_topic_that_takes_only_small_batches_gets_all_of_many_events(set
 
 
 ODD: dict[str, tuple[dict[str, Any], str]] = {
-    "a newer type": ({"type": "media.asset.transcribed"}, "unknown type media.asset.transcribed"),
+    "a newer type": ({"type": "media.asset.transcribed", "about": b"{}"}, "unknown type media.asset.transcribed"),
     "a state cut off": ({"state": b'{"asset_id":'}, "its state is no JSON object"),
     "a state in another encoding": ({"state": b"\xff\xfe{}"}, "its state is no JSON object"),
     "a list for a state": ({"state": b"[1]"}, "its state is no JSON object"),

@@ -64,6 +64,14 @@ def test_what_it_was_goes_before_what_it_is() -> None:
     assert about["changed"]["context"] == {"from": None, "to": None, "omitted": True}
 
 
+def test_a_small_change_of_a_large_asset_names_what_the_asset_lacks_and_tells_the_change() -> None:
+    large = asset(details={"ocr": LARGE})
+    event = asset_event(large, large._replace(tags=["t"]), (Group.TAGS,), MOMENT, CAUSE)
+    state, about = orjson.loads(event.state or b""), orjson.loads(event.about)
+    assert state["omitted"] == about["omitted"] == ["details"]
+    assert about["changed"] == {"tags": {"from": [], "to": ["t"]}}
+
+
 def test_an_asset_of_usual_size_is_told_whole() -> None:
     event = asset_event(None, asset(context={"a": "b"}), (Group.CONTEXT,), MOMENT, CAUSE)
     assert b"omitted" not in (event.state or b"") + event.about
