@@ -21,6 +21,7 @@ from service.mirror.positions import Positions
 from service.mirror.retention import Retention
 from service.mirror.store import Advance, FencedError, Store
 from service.settings import Settings
+from service.signatures import check_of
 from service.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
@@ -41,6 +42,7 @@ class Mirror:
         self._metrics = metrics
         self._store = Store(pool, self._topic)
         self._dead_letters = DeadLetters(settings, metrics)
+        self._check = check_of(settings)
         self._retention = Retention(pool, settings.sync_log_retention)
         self._turned_at = time.monotonic()
         self.joined = asyncio.Event()  # the group has given us our share of the partitions
@@ -130,7 +132,7 @@ class Mirror:
             # None: revoked since; below: fetched before a seek
             new = [] if expected is None else [record for record in records if record.offset >= expected]
             if expected is not None and new:
-                entries += map(understand, new)
+                entries += [understand(record, self._check) for record in new]
                 advances.append(Advance(partition.partition, expected, new[-1].offset + 1))
         if not entries:
             return

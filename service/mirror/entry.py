@@ -1,11 +1,11 @@
 """One record of the log, read and understood."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 import asyncpg
 import structlog
@@ -45,6 +45,9 @@ class Record(Protocol):
     @property
     def value(self) -> bytes | None:
         """Read-only, so that what is never null fits, too."""
+
+
+Check: TypeAlias = Callable[[Record], None]  # raises what is wrong with a record
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +99,20 @@ class LogLine(NamedTuple):
     ordinal: int
 
 
-def understand(record: Record) -> Entry:
-    """Read a record; one that can't be, twice, becomes a failed entry: no bug and no stranger's record stops a partition."""
+def understand(record: Record, check: Check | None = None) -> Entry:
+    """Read a record; one that can't be, twice, becomes a failed entry: no bug and no stranger's record stops a partition.
+
+    So does one that `check` refuses.
+    """
     try:
-        return _understand(record)
+        return _understand(record, check)
     except Exception:  # noqa: BLE001  # what it was is told if it happens again
-        return _understand_again(record)
+        return _understand_again(record, check)
 
 
-def _understand(record: Record) -> Entry:
+def _understand(record: Record, check: Check | None) -> Entry:
+    if check is not None:
+        check(record)
     envelope = Envelope.from_headers(record.headers)
     notification = parse_notification(envelope, record.value or b"")
     if statements := interpret(notification):
@@ -113,13 +121,13 @@ def _understand(record: Record) -> Entry:
     return Entry(record, envelope, notification.occasion, asset_id=asset_id, reason=silence_of(notification))
 
 
-def _understand_again(record: Record) -> Entry:
+def _understand_again(record: Record, check: Check | None) -> Entry:
     """Try a last time, and keep what can be told of the record for its line in the sync log."""
     told = Entry(record)
     try:
         told = told._replace(envelope=(envelope := Envelope.from_headers(record.headers)))
         told = told._replace(occasion=parse_notification(envelope, record.value or b"").occasion)
-        return _understand(record)
+        return _understand(record, check)
     except Exception as error:
         if not isinstance(error, (NotOursError, NotAnObjectError)):
             log.exception("handler failed", partition=record.partition, offset=record.offset)

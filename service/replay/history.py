@@ -14,9 +14,10 @@ from schemas.notification import Occasion
 from service.errors import MediamirrorError
 from service.kafka import topic_bounds
 from service.mirror.book import Book, Step
-from service.mirror.entry import Entry, Record, understand
+from service.mirror.entry import Check, Entry, Record, understand
 from service.replay.subject import AmbiguousAssetError, Subject
 from service.settings import Settings
+from service.signatures import check_of
 from service.topic import read_topic
 
 _MOVES = ("notification-type", b"move_or_rename_asset_folder")
@@ -72,6 +73,7 @@ class _Finding:
     """What a reading of the log has gathered."""
 
     subject: Subject
+    check: Check | None = None
     told: list[Told] = field(default_factory=list)
     moves: list[Told] = field(default_factory=list)
     nameless: bool = False  # whether some bodies go by names alone
@@ -82,7 +84,7 @@ class _Finding:
         moves = _MOVES in record.headers
         if not moves and not any(needle in value for needle in needles):
             return
-        entry = understand(record)
+        entry = understand(record, self.check)
         for statement in entry.statements:
             self.subject = self.subject.learned(entry.cloud, statement)
             if isinstance(statement, FolderEvent):
@@ -102,10 +104,11 @@ async def history(
     `AmbiguousAssetError` or `NoSuchTopicError`.
     """
     topic = settings.notifications_topic
+    check = check_of(settings)
     ranges = await topic_bounds(settings, topic)
     while True:
         expect(sum(latest - earliest for earliest, latest in ranges.values()))
-        finding = _Finding(subject)
+        finding = _Finding(subject, check)
         needles = subject.needles()
         async with aclosing(read_topic(settings, topic, ranges)) as batches:
             async for records in batches:

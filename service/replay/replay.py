@@ -9,7 +9,7 @@ from typing import cast
 import structlog
 
 from service.database import Connection, Pool
-from service.mirror.entry import Entry, LogLine, Outcome, Record, understand
+from service.mirror.entry import Check, Entry, LogLine, Outcome, Record, understand
 from service.mirror.patience import patiently
 from service.mirror.store import Store
 from service.replay.batches import each_batch
@@ -23,14 +23,15 @@ log = structlog.get_logger(__name__)
 class Selection:
     """Which notifications of a span are meant; each filter is off when None."""
 
-    def __init__(self, cloud: str | None = None, subjects: Collection[Subject] | None = None) -> None:
+    def __init__(self, cloud: str | None = None, subjects: Collection[Subject] | None = None, check: Check | None = None) -> None:
+        self._check = check
         self._cloud = None if cloud is None else ("cloud", cloud.encode())
         self._subjects = subjects
         self._needles = [needle for subject in subjects or () for needle in subject.needles()]
 
     def choose(self, records: Sequence[Record]) -> list[Entry]:
         """Give those meant, with those of their statements that are."""
-        chosen = (self._narrow(understand(record)) for record in records if self._may_be_meant(record))
+        chosen = (self._narrow(understand(record, self._check)) for record in records if self._may_be_meant(record))
         return [entry for entry in chosen if entry is not None]
 
     def _may_be_meant(self, record: Record) -> bool:

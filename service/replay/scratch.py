@@ -10,6 +10,7 @@ from service.mirror.entry import Record, understand
 from service.mirror.store import Store
 from service.replay.batches import each_batch
 from service.settings import Settings
+from service.signatures import check_of
 from service.sql import query
 
 Progress = Callable[[int], None]  # told how many notifications were read since it was last told
@@ -26,6 +27,7 @@ class Scratch:
         self._settings = settings
         self.topic = settings.notifications_topic
         self._store = Store(pool, self.topic, rows_only=True)
+        self._check = check_of(settings)
         self.pool = pool
         self.name = name
         self.begins = {partition: earliest for partition, (earliest, _) in bounds.items()}
@@ -35,7 +37,7 @@ class Scratch:
         """Fold on to these offsets."""
 
         async def fold(records: Sequence[Record]) -> None:
-            await self._store.apply([understand(record) for record in records])
+            await self._store.apply([understand(record, self._check) for record in records])
             progress(len(records))
 
         await each_batch(self._settings, {number: (self.offsets[number], end) for number, end in to.items()}, fold)

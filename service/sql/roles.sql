@@ -30,7 +30,8 @@ GRANT EXECUTE ON FUNCTION media_sync_log_prepare(integer) TO :"mirror", :"operat
 GRANT EXECUTE ON FUNCTION media_sync_log_expire(integer) TO :"mirror";
 
 GRANT SELECT ON media_offsets TO :"mirror", :"reader", :"operator";
-GRANT INSERT, UPDATE ON media_offsets TO :"mirror";
+GRANT UPDATE ON media_offsets TO :"mirror", :"operator";
+GRANT INSERT ON media_offsets TO :"mirror";
 
 GRANT INSERT ON media_outbox TO :"mirror", :"operator";
 GRANT SELECT ON media_outbox TO :"relay", :"reader", :"operator";

@@ -47,6 +47,13 @@ async def settings(stack: EmbeddedStack) -> Settings:
     return settings_for(stack.kafka_bootstrap, stack.database_url.rpartition("/")[0] + f"/{name}", name)
 
 
+@pytest.fixture
+def administrator(settings: Settings) -> str:
+    """The URL of the fresh database, for the superuser."""
+    assert settings.database_url is not None
+    return settings.database_url.get_secret_value()
+
+
 def settings_for(kafka: str, database: str, name: str, **overrides: Any) -> Settings:
     options: dict[str, Any] = {
         "clouds": {CLOUD: {"keys": {KEY: SECRET.decode()}}},
