@@ -49,6 +49,7 @@ def describe(gateway: str, admin: str, settings: Settings) -> Running:
         clouds={
             name: {
                 "keys": {key: secret.get_secret_value() for key, secret in cloud.keys.items()},
+                "retired_keys": {key: secret.get_secret_value() for key, secret in cloud.retired_keys.items()},
                 "upload_prefix": cloud.upload_prefix,
             }
             for name, cloud in settings.clouds.items()

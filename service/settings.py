@@ -62,9 +62,12 @@ class Cloud(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     keys: Annotated[dict[str, SecretStr], Field(min_length=1)]  # API key -> API secret; the first signs what we send
+    retired_keys: dict[
+        str, SecretStr
+    ] = {}  # rotated away: no webhook is accepted by them, but what the log has of them is proven
     upload_prefix: str | None = None  # where its API is, when that is not https://api.cloudinary.com
 
-    @field_validator("keys")
+    @field_validator("keys", "retired_keys")
     @classmethod
     def _whole(cls, keys: dict[str, SecretStr]) -> dict[str, SecretStr]:
         # A signature made with an empty secret is one that anybody can make.
@@ -153,6 +156,10 @@ class Settings(BaseSettings):
         description="This mirror's name in its group (static membership). Default: host name.",
     )
     mirror_batch: int = Field(400, ge=1, description="Most notifications in one transaction.")
+    mirror_verifies_signatures: bool = Field(
+        False,  # a default
+        description="Whether the mirror, too, refuses what no key of its cloud has signed; needs the clouds' keys then.",
+    )
     sync_log_retention: int = Field(30, ge=1, description="Days that the sync log is kept.")
     mirror_host: str = Field("127.0.0.1", description="Where the mirror's /livez, /readyz and /metrics listen.")
     mirror_port: Port = Field(8081, description="Where the mirror's /livez, /readyz and /metrics listen; 0 picks a free port.")

@@ -10,12 +10,13 @@ from cloudinary import api
 from service.cloudinary.client import Account, Answer, Purpose
 from service.cloudinary.errors import CloudinaryError, CredentialsError
 from service.cloudinary.trigger import Destination, Plan, carry_out, plan, triggers_of
-from service.database import connect, reachable, require_schema
+from service.database import Pool, TransactionPoolerError, connect, lacking_rights, reachable, require_schema
 from service.doctor.finding import Finding, Level
 from service.doctor.outbox import outbox_findings
 from service.errors import MediamirrorError
 from service.events.backlog import read_backlog
 from service.kafka import KafkaForbiddenError, partition_bounds, require_kafka
+from service.rights import Group
 from service.settings import Settings
 
 _SKEW_WARN_SECONDS = 60
@@ -60,13 +61,14 @@ class Doctor:
             async with connect(self._settings, size=1) as pool:
                 with reachable():
                     await require_schema(pool)
-                    backlog = await read_backlog(pool)
+                    yield Finding("postgresql", Level.OK, "reachable, the schema is up to date")
+                    yield await _rights(pool)
+                    for finding in outbox_findings(await read_backlog(pool)):
+                        yield finding
+        except TransactionPoolerError as error:
+            yield Finding("postgresql", Level.FAIL, str(error))
         except MediamirrorError as error:
             yield Finding("postgresql", Level.FAIL, str(error), todo=_NO_SERVER.format("MEDIAMIRROR_DATABASE_URL"))
-            return
-        yield Finding("postgresql", Level.OK, "reachable, the schema is up to date")
-        for finding in outbox_findings(backlog):
-            yield finding
 
     async def _kafka(self) -> AsyncIterator[Finding]:
         settings = self._settings
@@ -175,6 +177,20 @@ _NO_DESTINATION = (
     "Set MEDIAMIRROR_GATEWAY_PUBLIC_URL to where Cloudinary reaches the gateway (https://host); or, with no public address, "
     "run `mediamirror doctor --poll --fix` and `mediamirror poller`."
 )
+
+
+async def _rights(pool: Pool) -> Finding:
+    """Tell whose work the database role may do; it need not be everybody's, but should be somebody's."""
+    user: str = await pool.fetchval("SELECT current_user")
+    lacking = {group: await lacking_rights(pool, group) for group in Group}
+    if able := [group for group in Group if not lacking[group]]:
+        said = "all rights" if len(able) == len(Group) else f"the rights of: {', '.join(able)}"
+        return Finding("postgresql", Level.OK, f"the role {user} has {said}")
+    nearest = min(lacking, key=lambda group: len(lacking[group]))
+    rights = ", ".join(map(str, lacking[nearest]))
+    said = f"the role {user} has the rights for nobody's work; to that of the {nearest} it lacks {rights}"
+    todo = "Make it a member of a role that `mediamirror migrate --with-roles` makes, and run that again after an upgrade."
+    return Finding("postgresql", Level.FAIL, said, todo=todo)
 
 
 def _clock(account: Account, answer: Answer) -> Finding:

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 import structlog
 
-from service.mirror.entry import Entry, LogLine, Record, failed, is_large, understand, understand_in_pieces, unreadable
+from service.mirror.entry import Check, Entry, LogLine, Record, failed, is_large, understand, understand_in_pieces, unreadable
 from service.mirror.patience import patiently
 from service.mirror.store import Advance, FencedError, Position, Store, after
 
@@ -39,8 +39,8 @@ class Graveyard(Protocol):
 class Applier:
     """Applies runs of records, each transaction of bounded size: small records together, large ones alone and in pieces.
 
-    `dead_letters`: where records go that can't be processed. Without it, the records have been applied before: of what fails, no
-    more is said than to the caller, and the offsets stay as they are.
+    `check`: raises what is wrong with a record, which then can't be processed. `dead_letters`: where such records go. Without it,
+    the records have been applied before: of what fails, no more is said than to the caller, and the offsets stay as they are.
     `choose`: gives what is meant of an entry, or None. `turned`: called whenever something is tried.
     """
 
@@ -48,12 +48,14 @@ class Applier:
         self,
         store: Store,
         *,
+        check: Check | None = None,
         dead_letters: Graveyard | None = None,
         choose: Callable[[Entry], Entry | None] = lambda entry: entry,
         turned: Callable[[], None] = lambda: None,
         log_unchanged: bool = True,
     ) -> None:
         self._store = store
+        self._check = check
         self._dead_letters = dead_letters
         self._choose = choose
         self._turned = turned
@@ -76,7 +78,7 @@ class Applier:
                     entries, size, statements = [], 0, 0
                     await self._apply_in_pieces(record, run, work)
                     continue
-                entry = understand(record)
+                entry = understand(record, self._check)
                 entries.append(entry)
                 size += len(record.value or b"")
                 statements += len(entry.statements)
@@ -87,7 +89,7 @@ class Applier:
 
     async def _apply_in_pieces(self, record: Record, run: Run, work: "_Work") -> None:
         async with self._one_large:
-            pieces = understand_in_pieces(record)
+            pieces = understand_in_pieces(record, self._check)
             while (piece := await asyncio.to_thread(_next, pieces)) is not None:
                 if run.until is not None and Position(record.offset, piece.place) >= run.until:
                     return

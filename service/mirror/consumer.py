@@ -22,6 +22,7 @@ from service.mirror.positions import Positions
 from service.mirror.retention import Retention
 from service.mirror.store import Advance, FencedError, Store
 from service.settings import Settings
+from service.signatures import check_of
 from service.telemetry import Metrics
 
 log = structlog.get_logger(__name__)
@@ -42,7 +43,7 @@ class Mirror:
         self._metrics = metrics
         self._store = Store(pool, self._topic)
         self._dead_letters = DeadLetters(settings, metrics)
-        self._applier = Applier(self._store, dead_letters=self._dead_letters, turned=self._turn)
+        self._applier = Applier(self._store, dead_letters=self._dead_letters, check=check_of(settings), turned=self._turn)
         self._retention = Retention(pool, settings.sync_log_retention)
         self._turned_at = time.monotonic()
         self.joined = asyncio.Event()  # the group has given us our share of the partitions

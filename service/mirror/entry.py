@@ -2,11 +2,11 @@
 
 import re
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 import asyncpg
 import structlog
@@ -52,6 +52,9 @@ class Record(Protocol):
     @property
     def value(self) -> bytes | None:
         """Read-only, so that what is never null fits, too."""
+
+
+Check: TypeAlias = Callable[[Record], None]  # raises what is wrong with a record
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,29 +117,32 @@ def is_large(record: Record) -> bool:
     return len(record.value or b"") > _LARGE
 
 
-def entries_of(record: Record) -> Iterable[Entry]:
+def entries_of(record: Record, check: Check | None = None) -> Iterable[Entry]:
     """Give what a record says, in pieces if it is large."""
-    return understand_in_pieces(record) if is_large(record) else (understand(record),)
+    return understand_in_pieces(record, check) if is_large(record) else (understand(record, check),)
 
 
-def understand(record: Record) -> Entry:
-    """Read a record; one that can't be, twice, becomes a failed entry: no bug and no stranger's record stops a partition."""
+def understand(record: Record, check: Check | None = None) -> Entry:
+    """Read a record; one that can't be, twice, becomes a failed entry: no bug and no stranger's record stops a partition.
+
+    So does one that `check` refuses.
+    """
     try:
-        return _understand(record)
+        return _understand(record, check)
     except Exception:  # noqa: BLE001  # what it was is told if it happens again
         try:
-            return _understand(record)
+            return _understand(record, check)
         except Exception as error:  # noqa: BLE001  # no bug may stop a partition
             return _failed_to_understand(record, error)
 
 
-def understand_in_pieces(record: Record) -> Iterator[Entry]:
+def understand_in_pieces(record: Record, check: Check | None = None) -> Iterator[Entry]:
     """As `understand`, a piece at a time. What can't be read from some place on fails there; what came before it stands."""
     end = 0
     error: Exception | None = None
     for _ in range(2):
         try:
-            for piece in _understand_in_pieces(record):
+            for piece in _understand_in_pieces(record, check):
                 after = piece.place + len(piece.statements)
                 if after > end or piece.ends:  # else it was given by the first attempt
                     end = after
@@ -149,16 +155,16 @@ def understand_in_pieces(record: Record) -> Iterator[Entry]:
     yield _failed_to_understand(record, error)._replace(place=end)
 
 
-def _understand(record: Record) -> Entry:
-    notification = _read(record)
+def _understand(record: Record, check: Check | None) -> Entry:
+    notification = _read(record, check)
     if statements := tuple(interpret(notification)):
         said = statements if len(statements) == 1 else joined(statements)
         return Entry(record, notification.envelope, notification.occasion, said, note=_note_on(notification))
     return _silent(record, notification)
 
 
-def _understand_in_pieces(record: Record) -> Iterator[Entry]:
-    notification = _read(record)
+def _understand_in_pieces(record: Record, check: Check | None) -> Iterator[Entry]:
+    notification = _read(record, check)
     note = _note_on(notification)
     for place, statements, ends in in_pieces(interpret(notification)):
         if statements:
@@ -167,7 +173,9 @@ def _understand_in_pieces(record: Record) -> Iterator[Entry]:
             yield _silent(record, notification)
 
 
-def _read(record: Record) -> Notification:
+def _read(record: Record, check: Check | None) -> Notification:
+    if check is not None:
+        check(record)
     return parse_notification(_envelope_of(record), record.value or b"")
 
 

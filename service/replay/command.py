@@ -21,7 +21,9 @@ from service.replay.meter import metered
 from service.replay.replay import Replay, Selection
 from service.replay.span import Span, read_time
 from service.replay.subject import find_subject, find_subjects, require_cloud
+from service.rights import Group
 from service.settings import Settings
+from service.signatures import check_of
 from service.terminal import say
 
 _LONGEST = 80
@@ -65,7 +67,7 @@ def replay(
 async def _replay(settings: Settings, span: Span, cloud: str | None, asset: str | None, *, dry_run: bool, as_json: bool) -> None:
     async with connect(settings) as pool:
         with reachable():
-            await require_schema(pool)
+            await require_schema(pool, Group.OPERATOR)
         ranges = await span.ranges(settings, settings.notifications_topic)
         subjects = None if asset is None else await find_subjects(pool, asset, cloud)
 
@@ -73,7 +75,7 @@ async def _replay(settings: Settings, span: Span, cloud: str | None, asset: str 
             if dry_run:
                 _print_change(line, as_json=as_json)
 
-        replay = Replay(settings, pool, Selection(cloud, subjects), rehearsing=dry_run, tell=tell)
+        replay = Replay(settings, pool, Selection(cloud, subjects, check_of(settings)), rehearsing=dry_run, tell=tell)
         try:
             with metered("replaying", quiet=as_json) as meter:
                 meter.expect(sum((end or start) - start for start, end in ranges.values()))

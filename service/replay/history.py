@@ -17,9 +17,10 @@ from service.database import Pool, reachable
 from service.errors import MediamirrorError
 from service.kafka import topic_bounds
 from service.mirror.book import Book, Step
-from service.mirror.entry import Entry, Record, entries_of
+from service.mirror.entry import Check, Entry, Record, entries_of
 from service.replay.subject import AmbiguousAssetError, Subject
 from service.settings import Settings
+from service.signatures import check_of
 from service.sql import query
 from service.topic import read_topic
 
@@ -88,6 +89,7 @@ class _Finding:
 
     subject: Subject
     known: Mapping[tuple[int, int], Failed]  # by partition and offset
+    check: Check | None = None
     told: list[Told] = field(default_factory=list)
     moves: list[Told] = field(default_factory=list)
     failed: dict[tuple[int, int], Moment] = field(default_factory=dict)  # by partition and offset
@@ -100,7 +102,7 @@ class _Finding:
         if not named and _MOVES not in record.headers:
             return
         known = self.known.get((record.partition, record.offset))
-        for entry in entries_of(record):
+        for entry in entries_of(record, self.check):
             if entry.failure and named:
                 self._fail(entry, entry.reason or entry.failure.message)
             for place, statement in enumerate(entry.statements, start=entry.place):
@@ -148,10 +150,11 @@ async def history(
     `AmbiguousAssetError` or `NoSuchTopicError`.
     """
     topic = settings.notifications_topic
+    check = check_of(settings)
     ranges = await topic_bounds(settings, topic)
     while True:
         expect(sum(latest - earliest for earliest, latest in ranges.values()))
-        finding = _Finding(subject, failures)
+        finding = _Finding(subject, failures, check)
         needles = subject.needles()
         async with aclosing(read_topic(settings, topic, ranges)) as batches:
             async for records in batches:

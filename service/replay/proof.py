@@ -15,15 +15,23 @@ from service.replay.compare import Difference
 from service.replay.meter import metered
 from service.replay.rebuild import Rebuilt
 from service.replay.rebuild import rebuild as rebuild_mirror
+from service.replay.signed import Unproven, prove_log
 from service.replay.verify import Verdict
 from service.replay.verify import verify as verify_mirror
 from service.settings import Settings
+from service.signatures import Proof
 from service.terminal import say
 
 
-def verify(*, data_dir: DataDir = DATA_DIR, json: Json = False) -> None:
-    """Fold the log aside and compare every row with the mirror. Exits with 1 when one differs."""
-    supervisor.run(_verify(command_settings(data_dir), as_json=json))
+def verify(
+    *,
+    signatures: Annotated[bool, typer.Option("--signatures", help="Prove each record's signature again, instead.")] = False,
+    data_dir: DataDir = DATA_DIR,
+    json: Json = False,
+) -> None:
+    """Fold the log aside and compare every row with the mirror. Exits with 1 when one differs, or is not proven."""
+    settings = command_settings(data_dir)
+    supervisor.run(_verify_signatures(settings, as_json=json) if signatures else _verify(settings, as_json=json))
 
 
 def rebuild(
@@ -58,6 +66,27 @@ async def _rebuild(settings: Settings, *, as_json: bool) -> None:
             await migrate(pool)
             rebuilt = await rebuild_mirror(settings, pool, report.tell, progress=progress.advance, expect=progress.expect)
     report.sum_up(rebuilt, _rebuilt_in_words(rebuilt))
+
+
+async def _verify_signatures(settings: Settings, *, as_json: bool) -> None:
+    require_kafka(settings)
+
+    def tell(record: Unproven) -> None:
+        if as_json:
+            print_json(dataclasses.asdict(record))
+        else:
+            sys.stdout.write(f"{record.partition}:{record.offset}  {record.cloud!r}, key {record.key_id!r}: {record.proof}\n")
+
+    with metered("proving signatures", quiet=as_json) as progress:
+        counts = await prove_log(settings, tell, progress=progress.advance, expect=progress.expect)
+    total = counts.total()
+    if as_json:
+        print_json({"read": total} | {proof.value: counts[proof] for proof in Proof})
+    else:
+        words = ", ".join(f"{counts[proof]:,} {proof.in_words}" for proof in Proof if counts[proof] or proof is Proof.PROVEN)
+        sys.stdout.write(f"{total:,} records read: {words}\n")
+    if counts[Proof.PROVEN] < total:
+        sys.exit(1)
 
 
 def _verdict_in_words(verdict: Verdict) -> str:

@@ -10,7 +10,7 @@ import structlog
 
 from service.database import Connection, Pool
 from service.mirror.applier import Applier
-from service.mirror.entry import Entry, LogLine, Outcome, Record
+from service.mirror.entry import Check, Entry, LogLine, Outcome, Record
 from service.mirror.store import Advance, Store
 from service.replay.batches import each_batch, runs_of
 from service.replay.subject import Subject
@@ -23,7 +23,8 @@ log = structlog.get_logger(__name__)
 class Selection:
     """Which notifications of a span are meant; each filter is off when None."""
 
-    def __init__(self, cloud: str | None = None, subjects: Collection[Subject] | None = None) -> None:
+    def __init__(self, cloud: str | None = None, subjects: Collection[Subject] | None = None, check: Check | None = None) -> None:
+        self.check = check
         self._cloud = None if cloud is None else ("cloud", cloud.encode())
         self._subjects = subjects
         self._needles = [needle for subject in subjects or () for needle in subject.needles()]
@@ -77,7 +78,7 @@ class Replay:
         self._pool = pool
         # as much of a pool as applying takes
         store = Store(cast("Pool", _TakenBack(pool)) if rehearsing else pool, self._topic)
-        self._applier = Applier(store, choose=selection.narrow, log_unchanged=False)
+        self._applier = Applier(store, check=selection.check, choose=selection.narrow, log_unchanged=False)
         self._selection = selection
         self._tell = tell
         self._started = time.perf_counter()

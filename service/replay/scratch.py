@@ -11,6 +11,7 @@ from service.mirror.entry import Entry, LogLine, Record
 from service.mirror.store import Advance, Position, Store
 from service.replay.batches import each_batch, runs_of
 from service.settings import Settings
+from service.signatures import check_of
 from service.sql import query
 
 Progress = Callable[[int], None]  # told how many notifications were read since it was last told
@@ -26,8 +27,9 @@ class Scratch:
     def __init__(self, settings: Settings, pool: Pool, name: str, bounds: Mapping[int, tuple[int, int]]) -> None:
         self._settings = settings
         self.topic = settings.notifications_topic
-        self._applier = Applier(Store(pool, self.topic, rows_only=True))
-        self._thorough = Applier(Store(pool, self.topic))
+        check = check_of(settings)
+        self._applier = Applier(Store(pool, self.topic, rows_only=True), check=check)
+        self._thorough = Applier(Store(pool, self.topic), check=check)
         self._suspects: frozenset[tuple[int, int]] = frozenset()
         self.pool = pool
         self.name = name

@@ -30,11 +30,16 @@ GRANT EXECUTE ON FUNCTION media_sync_log_prepare(integer) TO :"mirror", :"operat
 GRANT EXECUTE ON FUNCTION media_sync_log_expire(integer) TO :"mirror";
 
 GRANT SELECT ON media_offsets TO :"mirror", :"reader", :"operator";
-GRANT INSERT, UPDATE ON media_offsets TO :"mirror";
+GRANT UPDATE ON media_offsets TO :"mirror", :"operator";
+GRANT INSERT ON media_offsets TO :"mirror";
 
 GRANT INSERT ON media_outbox TO :"mirror", :"operator";
 GRANT SELECT ON media_outbox TO :"relay", :"reader", :"operator";
 GRANT DELETE ON media_outbox TO :"relay";
+-- what can't be sent is set aside, and brought back
+GRANT INSERT ON media_outbox TO :"relay";
+GRANT SELECT, INSERT, UPDATE, DELETE ON media_outbox_aside TO :"relay", :"operator";
+GRANT SELECT ON media_outbox_aside TO :"reader";
 
 -- questions: asked by the mirror and by whoever gives a deletion up, answered by the reconciler
 GRANT SELECT ON media_refetch TO :"mirror", :"reconciler", :"writeback", :"reader", :"operator";
@@ -50,6 +55,8 @@ GRANT SELECT ON media_sweeps TO :"reconciler", :"reader", :"operator";
 GRANT INSERT, UPDATE, DELETE ON media_sweeps TO :"reconciler", :"operator";
 GRANT SELECT ON media_sweep_seen TO :"reconciler", :"reader", :"operator";
 GRANT INSERT, UPDATE, DELETE ON media_sweep_seen TO :"reconciler", :"operator";
+GRANT SELECT, INSERT, DELETE ON media_sweep_marks TO :"reconciler", :"operator";
+GRANT SELECT ON media_sweep_marks TO :"reader";
 GRANT SELECT ON media_drift TO :"reconciler", :"reader", :"operator";
 GRANT INSERT ON media_drift TO :"reconciler", :"operator";
 
