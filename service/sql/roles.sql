@@ -16,7 +16,7 @@ GRANT INSERT, UPDATE, DELETE ON media_assets TO :"mirror", :"operator";
 GRANT SELECT ON media_names TO :"reader", :"operator";
 -- to delete rows of media_assets in silence: those that have become part of another
 GRANT EXECUTE ON FUNCTION media_as_mirror() TO :"mirror", :"operator";
-GRANT SELECT, DELETE ON media_purged TO :"mirror", :"operator";
+GRANT SELECT, INSERT, UPDATE, DELETE ON media_purged TO :"mirror", :"operator";
 GRANT SELECT ON media_purged TO :"reader";
 
 GRANT SELECT ON media_folder_events TO :"mirror", :"reconciler", :"reader", :"operator";

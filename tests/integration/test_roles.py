@@ -227,7 +227,6 @@ FORBIDDEN = {
     ),
     Group.RELAY: (
         "SELECT FROM media_assets",
-        "INSERT INTO media_outbox (cloud, subject, type, event_id, event_time, about) VALUES ('c', 's', 't', 'e', now(), '')",
         "UPDATE media_outbox SET type = 't'",
         "SELECT media_sync_log_prepare(1)",
         "SELECT media_as_mirror()",
