@@ -19,14 +19,15 @@ def judged(notification: Notification) -> list[Change]:
     if body.moderation_updated_at is not None:
         verdict["updated_at"] = body.moderation_updated_at
     rejected = body.moderation_status == "rejected"
+    clock = notification.clock(Rank.RESULT)
     return [
         Change(
             body.asset_id,
             body.name,
-            notification.clock(Rank.RESULT),
+            clock,
             {Group.PLACEHOLDER: {"placeholder": True}} if rejected else {},
             {Group.MODERATION: {body.moderation_kind or "": verdict}},
-            version=body.version or 0,
+            content_clock=notification.content_clock(clock, body.version),
             refetch="rejected: a placeholder has taken its place" if rejected else None,
         )
     ]

@@ -41,7 +41,8 @@ def stored(notification: Notification) -> list[Change]:
         wholes[Group.CONTENT] = content(body)
         wholes[Group.DETAILS] = details(body)
         wholes[Group.PLACEHOLDER] = {"placeholder": bool(body.placeholder)}
-    return [Change(body.asset_id, name, notification.clock(), wholes, version=body.version or 0)]
+    clock = notification.clock()
+    return [Change(body.asset_id, name, clock, wholes, content_clock=notification.content_clock(clock, body.version))]
 
 
 def described(body: Upload, name: AssetName | None) -> dict[Group, Mapping[str, object]]:

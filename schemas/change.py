@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from schemas.asset import AssetName, Group
-from schemas.clock import Clock, content_clock_of
+from schemas.clock import NEVER, Clock
 
 
 class Gone:
@@ -34,10 +34,5 @@ class Change(NamedTuple):
     wholes: Mapping[Group, Mapping[str, object]] = _NOTHING
     # group -> some of its columns or elements, `GONE` for what is removed: the others stay as they are
     parts: Mapping[Group, Mapping[str, object]] = _NOTHING
-    version: int = 0  # Cloudinary's version of the content spoken of, where the body says it
+    content_clock: Clock = NEVER  # decides the versioned groups, if the change has any; `clock` decides the others
     refetch: str | None = None  # why the account must be asked, when the body doesn't tell all
-
-    @property
-    def content_clock(self) -> Clock:
-        """The clock that decides whether this change wins a versioned group; `clock` decides the others."""
-        return content_clock_of(self.version, self.clock)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from schemas.clock import Clock, Rank, clock_of
+from schemas.clock import Clock, Rank, clock_of, content_clock_of
 from schemas.envelope import Envelope
 from schemas.json import JSON, JSONObject, members, storable
 
@@ -64,6 +64,10 @@ class Notification(NamedTuple):
     def clock(self, rank: Rank = Rank.EVENT) -> Clock:
         """Give the clock of whatever this notification asserts."""
         return clock_of(self.occasion.event_time, rank, self.envelope.digest)
+
+    def content_clock(self, clock: Clock, version: int | None) -> Clock:
+        """Give the clock of what this notification, at `clock`, asserts about content of Cloudinary's `version`."""
+        return content_clock_of(version, clock, self.envelope.signed_at)
 
     def resources(self) -> Resources:
         """Give the members of `resources`, sent as an array, or as a map keyed by public id.
