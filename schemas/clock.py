@@ -93,6 +93,11 @@ def epoch_of(content_clock: Clock) -> int:
     return int(content_clock[:10] or 0)
 
 
+def rank_of(content_clock: Clock) -> Rank:
+    """Give the rank of a statement about content."""
+    return Rank(int(content_clock[39]))
+
+
 def told_at(content_clock: Clock) -> int:
     """Give the event time of a statement about content, in seconds since 1970."""
     return int(content_clock[22:32] or 0)

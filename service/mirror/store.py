@@ -12,9 +12,9 @@ from schemas.clock import Clock
 from schemas.event import MediaEvent
 from schemas.folder import FolderAct, FolderEvent
 from service.database import Connection, Pool
-from service.mirror.book import Purged
 from service.mirror.entry import Entry, LogLine, Outcome
 from service.mirror.fold import Folded, Wanted, fold, wanted
+from service.mirror.graves import Graves
 from service.sql import query
 
 log = structlog.get_logger(__name__)
@@ -69,11 +69,13 @@ class Store:
             events = await _lock_folders(connection, need)
             rows = [row for cloud in need for row in await _lock(connection, cloud, need[cloud], events[cloud])]
             folded = fold(entries, rows, events, silently=self._rows_only)
-            if not self._rows_only and (purged := await take_purged(connection, folded.born)):
+            graves = Graves(connection)
+            while not self._rows_only and (purged := await graves.of(folded.born)):
                 folded = fold(entries, rows, events, purged)
             await _write(connection, folded)
             await _write_folders(connection, folded, events)
             if not self._rows_only:
+                await graves.leave(folded.gone)
                 written = folded if log_unchanged else _changing(folded)
                 await _log(connection, written)
                 await _ask(connection, written)
@@ -130,16 +132,6 @@ async def _lock(connection: Connection, cloud: str, need: Wanted, events: Sequen
         ids.update(*await connection.fetch(query("mirror", "assets_below"), cloud, paths))
     rows = await connection.fetch(query("mirror", "lock_assets"), cloud, ids) if ids else []
     return list(map(Asset._make, rows))
-
-
-async def take_purged(connection: Connection, ids: Mapping[str, Collection[str]]) -> dict[AssetKey, Purged]:
-    """Give what is left of rows that were gone, for those that come back, by cloud: a revision is never used twice."""
-    purged: dict[AssetKey, Purged] = {}
-    for cloud in sorted(ids):
-        for row in await connection.fetch(query("mirror", "take_purged"), cloud, ids[cloud]):
-            was = Asset._make(row[name] for name in Asset._fields) if row["is_known"] else None
-            purged[AssetKey(cloud, row["asset_id"])] = Purged(row["revision"], was)
-    return purged
 
 
 async def _write(connection: Connection, folded: Folded) -> None:

@@ -138,3 +138,29 @@ def test_an_event_that_tells_of_an_old_version_long_after_it_brings_it_back() ->
 def test_a_reading_without_a_version_says_nothing_about_content_that_has_one() -> None:
     assert in_any_order(upload(at=10, bytes=1), reading(60, version=None, bytes=9)).bytes == 1
     assert in_any_order(reading(60, version=None, bytes=9), reading(70, version=None, bytes=8, pages=2)).bytes == 8
+
+
+def asked_by(*bodies: dict[str, Any]) -> list[str]:
+    mirror = MemoryMirror()
+    for body in bodies:
+        mirror.apply([body], signed_at=START + 24 * HOUR)
+    return [refetch.reason for refetch in mirror.refetches]
+
+
+def test_a_reading_that_goes_back_soon_after_an_upload_may_be_a_stale_one_and_is_made_again() -> None:
+    uploads = [upload(at=at, bytes=at) for at in (10, 20)]
+    assert asked_by(*uploads, reading(25, at=10)) == ["older content was read soon after newer was told of"]
+    assert asked_by(*uploads, reading(25, at=10), reading(30, at=10)) == ["older content was read soon after newer was told of"]
+    assert not asked_by(*uploads, reading(HOUR, at=10))
+    assert not asked_by(*uploads, reading(25, at=20))
+
+
+def test_what_tells_of_older_content_but_later_is_asked_about() -> None:
+    uploads = [upload(at=10), upload(at=20)]
+    assert asked_by(*uploads, upload(at=60, version=version(10))) == ["it tells of older content, but later"]
+    assert asked_by(upload(at=10), upload(at=20, version=version(40)), reading(30, at=10)) == [
+        "it tells of older content, but later"
+    ]
+    assert not asked_by(*reversed(uploads))
+    assert not asked_by(*uploads, reading(15, at=10))
+    assert not asked_by(*uploads, uploads[0])
