@@ -104,7 +104,7 @@ class Book:
         self._put(key, after)
         if before is not None and change.content_clock and (doubt := _doubt(before, change)):
             self.ask(key, doubt)
-        if before is None and Group.CONTENT not in after.clocks and after.deleted_at is None:
+        if before is None and after.deleted_at is None and not newest_content(after.clocks):
             self.ask(key, "its upload was not seen")
         if (Group.NAME in changed or Group.EXISTENCE in changed) and after.deleted_at is None and (name := after.name):
             self.claims[key.cloud].add(name)

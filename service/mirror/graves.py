@@ -38,8 +38,15 @@ class Graves:
             await self._connection.execute(query("mirror", "leave_graves"), *_columns_of(left))
 
     async def _open(self, cloud: str, asset_ids: Sequence[str]) -> dict[AssetKey, Purged]:
-        if named := [asset_id for asset_id in asset_ids if AssetKey(cloud, asset_id).is_name]:
-            await self._connection.execute(query("mirror", "claim_graves"), cloud, named)
+        named = {key for asset_id in asset_ids if (key := AssetKey(cloud, asset_id)).is_name}
+        found = await self._read(cloud, asset_ids)
+        while closed := sorted(key.asset_id for key in named - found.keys()):
+            # what was there when we claimed it may be gone once we are let in, and then be no claim
+            await self._connection.execute(query("mirror", "claim_graves"), cloud, closed)
+            found |= await self._read(cloud, closed)
+        return found
+
+    async def _read(self, cloud: str, asset_ids: Sequence[str]) -> dict[AssetKey, Purged]:
         found: dict[AssetKey, Purged] = {}
         for row in await self._connection.fetch(query("mirror", "graves"), cloud, asset_ids):
             was = Asset._make(row[name] for name in Asset._fields) if row["is_known"] else None

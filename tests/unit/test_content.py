@@ -164,3 +164,9 @@ def test_what_tells_of_older_content_but_later_is_asked_about() -> None:
     assert not asked_by(*reversed(uploads))
     assert not asked_by(*uploads, reading(15, at=10))
     assert not asked_by(*uploads, uploads[0])
+
+
+def test_an_asset_that_only_readings_tell_of_is_not_asked_about_for_its_upload() -> None:
+    assert not asked_by(reading(30, at=10))
+    assert not asked_by(reading(30, version=None))
+    assert asked_by(restored(40))
