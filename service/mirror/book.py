@@ -89,7 +89,8 @@ class Book:
         before = self._now.get(key)
         purged = self._purged.get(key, NEVER)
         if before is None:
-            self.born[key.cloud].add(key.asset_id)
+            if key not in self._read:
+                self.born[key.cloud].add(key.asset_id)
             if purged.was is not None:
                 self._now[key] = purged.was
         adopted, joined = self._adopt(key, change, moves) if self._only_named else (None, ())

@@ -9,6 +9,10 @@ from service.mirror.book import NEVER, Purged
 from service.sql import query
 
 
+class ConflictError(Exception):
+    """Another mirror created a row of this batch after we had looked."""
+
+
 class Graves:
     """Looks for what a transaction brings back, and leaves what it ends."""
 
@@ -20,6 +24,7 @@ class Graves:
         """Give what is left of all that is brought back, if that is more than was known; else nothing.
 
         `born`: by cloud. What is left of one may make a batch bring back others, so it is to be folded, and this asked, again.
+        Raises `ConflictError` when something that was only named is a row by now.
         """
         is_more = False
         for cloud in sorted(born):
@@ -44,6 +49,8 @@ class Graves:
             # what was there when we claimed it may be gone once we are let in, and then be no claim
             await self._connection.execute(query("mirror", "claim_graves"), cloud, closed)
             found |= await self._read(cloud, closed)
+        if named and await self._connection.fetchval(query("mirror", "any_rows"), cloud, [key.asset_id for key in named]):
+            raise ConflictError
         return found
 
     async def _read(self, cloud: str, asset_ids: Sequence[str]) -> dict[AssetKey, Purged]:

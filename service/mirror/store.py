@@ -14,7 +14,7 @@ from schemas.folder import FolderAct, FolderEvent
 from service.database import Connection, Pool
 from service.mirror.entry import Entry, LogLine, Outcome
 from service.mirror.fold import Folded, Wanted, fold, wanted
-from service.mirror.graves import Graves
+from service.mirror.graves import ConflictError, Graves
 from service.sql import query
 
 log = structlog.get_logger(__name__)
@@ -22,10 +22,6 @@ log = structlog.get_logger(__name__)
 
 class FencedError(Exception):
     """Another mirror has moved a partition of this batch: it is not ours any more."""
-
-
-class _ConflictError(Exception):
-    """Another mirror created a row of this batch after we had looked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +55,7 @@ class Store:
         while True:
             try:
                 return await self._attempt(entries, advances, log_unchanged=log_unchanged)
-            except _ConflictError:
+            except ConflictError:
                 # To fold again, with the row that is there now, settles it. Whoever was first has moved on, so this ends.
                 log.debug("another mirror was first to write a row of the batch")
 
@@ -136,7 +132,7 @@ async def _lock(connection: Connection, cloud: str, need: Wanted, events: Sequen
 
 async def _write(connection: Connection, folded: Folded) -> None:
     if folded.assets and await write_rows(connection, folded.assets) != folded.created:
-        raise _ConflictError
+        raise ConflictError
     if folded.adopted:
         await connection.execute(query("mirror", "remove_adopted"), *_columns_of_keys(folded.adopted))
 

@@ -83,6 +83,9 @@ WHERE t.cloud = $1 AND t.asset_id = ANY ($2::text[])
 ORDER BY t.asset_id
 FOR UPDATE OF t
 
+-- name: any_rows
+SELECT EXISTS (SELECT FROM media_assets WHERE cloud = $1 AND asset_id = ANY ($2::text[]))
+
 -- name: leave_graves
 -- Rows that are there again keep their revisions themselves, and what never was has none.
 DELETE FROM media_purged AS p USING unnest($1::text[], $2::text[]) AS looked_for (cloud, asset_id)
