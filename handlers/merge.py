@@ -11,13 +11,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from handlers.content import Told, Values, told_in_part, told_whole, united
 from handlers.folders import location
-from schemas.asset import COLUMNS, ELEMENTS, VERSIONED, Asset, AssetKey, Group
+from schemas.asset import COLUMNS, ELEMENTS, OF_CONTENT, VERSIONED, Asset, AssetKey, Group
 from schemas.change import GONE, Change
-from schemas.clock import Clock, floor_of, time_of
+from schemas.clock import NEVER, Clock, time_of, version_of
 from schemas.folder import FolderEvent
-
-Values = Mapping[str, object]
 
 _GROUPS = frozenset(group.value for group in Group)
 _NAMES = {group: group.value for group in Group}
@@ -45,20 +44,22 @@ def merge(asset: Asset | None, key: AssetKey, change: Change, moves: Sequence[Fo
     before = asset or Asset.unseen(key)
     clocks = dict(before.clocks)
     divided = _is_divided(clocks)
-    clock, content_clock = change.clock, change.content_clock
+    newest = newest_content(clocks) if divided else clocks.get(Group.CONTENT, NEVER)
     won: dict[Group, Values] = {}
     for group, told in change.wholes.items():
-        at = content_clock if group in VERSIONED else clock
-        if (values := _whole(before, clocks, group, told, at, divided=divided)) is not None:
+        at = change.content_clock if group in VERSIONED else change.clock
+        if divided and group in OF_CONTENT:
+            values = _united(before, clocks, group, newest, told_whole(told, at))
+        else:
+            values = _whole(before, clocks, group, told, at, divided=divided)
+        if values is not None:
             won[group] = values
     for group, told in change.parts.items():
-        values = won.get(group)
-        if group in VERSIONED:
-            # parts of a newer content are no parts of the older one
-            values = _whole(before, clocks, group, {}, floor_of(change.version), divided=divided)
-        present = _values(before, group) if values is None else values
-        if (after := _part(present, clocks, group, told, content_clock if group in VERSIONED else clock)) is not None:
-            values = after
+        if group in OF_CONTENT:
+            values = _united(before, clocks, group, newest, told_in_part(told, change.content_clock))
+        else:
+            present = won.get(group)
+            values = _part(_values(before, group) if present is None else present, clocks, group, told, change.clock)
         if values is not None:
             won[group] = values
     return _after(asset, before, won, clocks, moves)
@@ -70,11 +71,15 @@ def join(asset: Asset | None, other: Asset, key: AssetKey, moves: Sequence[Folde
     clocks = dict(before.clocks)
     divided = _is_divided(clocks)
     won: dict[Group, Values] = {}
+    newest, their_newest = newest_content(clocks), newest_content(other.clocks)
     for group in Group:
         theirs = _values(other, group)
         parts = dict(_elements(other.clocks, group))
         values = None
-        if (whole := other.clocks.get(group)) is not None:
+        if group in OF_CONTENT:
+            values = _united(before, clocks, group, newest, Told(their_newest, other.clocks.get(group, NEVER), theirs, parts))
+            parts = {}
+        elif (whole := other.clocks.get(group)) is not None:
             told = {name: value for name, value in theirs.items() if name not in parts}
             values = _whole(before, clocks, group, told, whole, divided=divided)
         for name, clock in parts.items():
@@ -89,6 +94,30 @@ def join(asset: Asset | None, other: Asset, key: AssetKey, moves: Sequence[Folde
 def relocate(asset: Asset, moves: Sequence[FolderEvent]) -> Merged:
     """Put an asset where the cloud's folder moves have brought it."""
     return _after(asset, asset, {}, dict(asset.clocks), moves)
+
+
+def newest_content(clocks: Mapping[str, Clock]) -> Clock:
+    """Give the clock of the newest statement about an asset's content, which decides what version there is."""
+    own = (clock for _, clock in _elements(clocks, Group.CONTENT))
+    return max(clocks.get(Group.CONTENT, NEVER), *own, NEVER)
+
+
+def _united(before: Asset, clocks: dict[str, Clock], group: Group, newest: Clock, told: Told) -> Values | None:
+    """Put a group of the content in place; None when what is told changes nothing that is known of it.
+
+    `newest`: of the content before.
+    """
+    known = Told(newest, clocks.get(group, NEVER), _values(before, group), dict(_elements(clocks, group)))
+    after = united(known, told)
+    if (after.whole, after.own) == (known.whole, known.own) and version_of(after.newest) == version_of(newest):
+        return None
+    for name in known.own.keys() - after.own.keys():
+        del clocks[f"{group}.{name}"]
+    if after.whole:
+        clocks[_NAMES[group]] = after.whole
+    for name, clock in after.own.items():
+        clocks[f"{group}.{name}"] = clock
+    return after.values
 
 
 def _whole(before: Asset, clocks: dict[str, Clock], group: Group, told: Values, clock: Clock, *, divided: bool) -> Values | None:

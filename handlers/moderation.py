@@ -6,7 +6,7 @@ from handlers.resources import and_odd
 from schemas.asset import Asset, Group
 from schemas.bodies import Moderation, read
 from schemas.change import Change
-from schemas.clock import Rank
+from schemas.clock import Rank, version_of
 from schemas.notification import Notification
 
 _REJECTED = "rejected"
@@ -23,14 +23,15 @@ def judged(notification: Notification) -> list[Change]:
         return []
     rejected = any(verdict.get("status") == _REJECTED for verdict in verdicts.values())
     reason = "rejected: a placeholder has taken its place" if rejected else None
+    clock = notification.clock(Rank.RESULT)
     return [
         Change(
             body.asset_id,
             body.name,
-            notification.clock(Rank.RESULT),
+            clock,
             {Group.PLACEHOLDER: {"placeholder": True}} if rejected else {},
             {Group.MODERATION: verdicts},
-            version=body.version or 0,
+            content_clock=notification.content_clock(clock, body.version),
             refetch=and_odd(reason, body),
         )
     ]
@@ -42,7 +43,7 @@ def overturned(asset: Asset, change: Change) -> str | None:
         return None
     if asset.placeholder and Group.PLACEHOLDER not in change.wholes:
         return "a verdict on a placeholder: its file may be back"
-    if change.version > (asset.version or 0):
+    if int(version_of(change.content_clock)) > (asset.version or 0):
         return "a verdict on newer content than is known"
     return None
 

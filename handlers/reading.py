@@ -31,13 +31,16 @@ def _read(notification: Notification, body: Upload) -> Change:
     if (existence := _existence(body)) is not None:
         wholes[existence] = {}
     parts: dict[Group, dict[str, object]] = {
-        Group.CONTENT: {name: value for name, value in content(body).items() if value is not None},
+        # its version in any case, which says what all else is about
+        Group.CONTENT: {"version": None} | {name: value for name, value in content(body).items() if value is not None},
         Group.DETAILS: details(body),
     }
     if body.version is not None:
         # said of placeholders only
         wholes[Group.PLACEHOLDER] = {"placeholder": bool(body.placeholder)}
-    return Change(body.asset_id, name, notification.clock(Rank.READING), wholes, parts, version=body.version or 0, note=body.odd)
+    clock = notification.clock(Rank.READING)
+    content_clock = notification.content_clock(clock, body.version)
+    return Change(body.asset_id, name, clock, wholes, parts, content_clock, note=body.odd)
 
 
 def _existence(body: Upload) -> Group | None:

@@ -47,7 +47,10 @@ def stored(notification: Notification) -> list[Change]:
         wholes[Group.DETAILS] = details(body)
         wholes[Group.PLACEHOLDER] = {"placeholder": bool(body.placeholder)}
     asked = _left_open(body, name)
-    return [Change(body.asset_id, name, notification.clock(), wholes, version=body.version or 0, refetch=asked)]
+    clock = notification.clock()
+    return [
+        Change(body.asset_id, name, clock, wholes, content_clock=notification.content_clock(clock, body.version), refetch=asked)
+    ]
 
 
 def _left_open(body: Upload, name: AssetName | None) -> str | None:

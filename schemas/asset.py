@@ -51,8 +51,9 @@ COLUMNS: Mapping[Group, tuple[str, ...]] = MappingProxyType(
 # Groups of elements in one column, each element decided for itself.
 ELEMENTS = frozenset({Group.DETAILS, Group.TAGS, Group.CONTEXT, Group.METADATA, Group.MODERATION, Group.DERIVED})
 
-# Groups whose clock is led by Cloudinary's `version`.
+# Groups whose clock is led by Cloudinary's `version`, and of them those that are always told together.
 VERSIONED = frozenset({Group.CONTENT, Group.PLACEHOLDER, Group.DETAILS})
+OF_CONTENT = frozenset({Group.CONTENT, Group.DETAILS})
 
 
 class AssetName(NamedTuple):

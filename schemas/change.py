@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from schemas.asset import AssetName, Group
-from schemas.clock import Clock, content_clock_of
+from schemas.clock import NEVER, Clock
 
 
 class Gone:
@@ -34,7 +34,7 @@ class Change(NamedTuple):
     wholes: Mapping[Group, Mapping[str, object]] = _NOTHING
     # group -> some of its columns or elements, `GONE` for what is removed: the others stay as they are
     parts: Mapping[Group, Mapping[str, object]] = _NOTHING
-    version: int = 0  # Cloudinary's version of the content spoken of, where the body says it
+    content_clock: Clock = NEVER  # decides the versioned groups, if the change has any; `clock` decides the others
     refetch: str | None = None  # why the account must be asked, when the body doesn't tell all
     note: str | None = None  # what else its line in the sync log tells, such as what can't be read
 
@@ -42,8 +42,3 @@ class Change(NamedTuple):
     def reason(self) -> str | None:
         """What its line in the sync log gives as the reason."""
         return self.refetch if self.note is None else self.note if self.refetch is None else f"{self.refetch}; {self.note}"
-
-    @property
-    def content_clock(self) -> Clock:
-        """The clock that decides whether this change wins a versioned group; `clock` decides the others."""
-        return content_clock_of(self.version, self.clock)

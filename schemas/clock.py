@@ -1,7 +1,7 @@
 """Clocks: which of two statements about the same thing is the newer one.
 
 A clock is a string of fixed-width parts, so comparing two strings compares (event time, rank, digest): no parsing when a row is
-read, and a person can read one in psql.
+read, and a person can read one in psql. A clock of content has two more in front: (epoch, version), both in seconds since 1970.
 """
 
 from collections.abc import Iterable
@@ -11,12 +11,18 @@ from typing import NewType
 
 Clock = NewType("Clock", str)
 
+NEVER = Clock("")  # older than any
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _DAY = 24 * 60 * 60  # seconds
 _LATEST = 10**16 - 1
-_HIGHEST_VERSION = 10**12 - 1
 _LENGTH = 16 + 1 + 1 + 1 + 16  # of a clock that no version leads
+
+_FIRST_VERSION = int(datetime(2011, 1, 1, tzinfo=UTC).timestamp())  # Cloudinary is not older
+_VERSIONS = 10**10  # as many as have ten digits: until 2286
+_UNTOLD = "0" * 10
+# By how much a version may be later than the signature that it came with, and an event later than the version that it made.
+_SLACK = 300  # seconds
 
 
 class Rank(IntEnum):
@@ -29,6 +35,7 @@ class Rank(IntEnum):
 
 
 _DIGITS = {rank: str(int(rank)) for rank in Rank}
+_READING, _EVENT = _DIGITS[Rank.READING], _DIGITS[Rank.EVENT]
 
 
 def clock_of(event_time: datetime, rank: Rank, digest: str) -> Clock:
@@ -49,11 +56,48 @@ def latest_time(clocks: Iterable[Clock]) -> datetime:
     return time_of(Clock(max(plain, default="0" * 16)))
 
 
-def content_clock_of(version: int, clock: Clock) -> Clock:
-    """Make the clock of a content group: led by Cloudinary's `version`, since a higher version is newer content at any time."""
-    return Clock(f"{floor_of(version)}.{clock}")
+def content_clock_of(version: int | None, clock: Clock, signed_at: int) -> Clock:
+    """Make the clock of a statement about content: (epoch, version) in front of its `clock`.
+
+    The epoch is the second since which the asset has had that content, as far as the statement proves:
+
+    * Cloudinary's `version` is the second in which content came to be. So what made it, and the results of jobs on it, are dated
+      by it, whatever the times say: a higher version is newer.
+    * A reading proves that the content was there when it was read, if it is an older version that was restored, too.
+    * So does an event that comes much later than its version: it made it long ago, or brings it back.
+    * A version that is no time, or later than `signed_at` allows, proves nothing; then the event's own time counts. One that was
+      not told leaves open which content is meant: only an event, which has made some, dates that.
+    """
+    seconds, rank = clock[:10], clock[17]
+    if version is None:
+        return Clock(f"{seconds if rank == _EVENT else _UNTOLD}.{_UNTOLD}.{clock}")
+    number = f"{version % _VERSIONS:010d}"
+    if not _FIRST_VERSION <= version <= signed_at + _SLACK:
+        epoch = seconds
+    elif rank == _READING:
+        epoch = max(number, seconds)
+    elif rank == _EVENT and int(seconds) - version > _SLACK:
+        epoch = seconds
+    else:
+        epoch = number
+    return Clock(f"{epoch}.{number}.{clock}")
 
 
-def floor_of(version: int) -> Clock:
-    """Make the clock that is newer than all of lower versions, and older than any of this one."""
-    return Clock(f"{min(max(version, 0), _HIGHEST_VERSION):012d}")
+def version_of(content_clock: Clock) -> str:
+    """Give which content a statement is about; two that agree in this speak of the same."""
+    return content_clock[11:21]
+
+
+def epoch_of(content_clock: Clock) -> int:
+    """Give since when, in seconds since 1970, the asset has had the content that a statement is about."""
+    return int(content_clock[:10] or 0)
+
+
+def rank_of(content_clock: Clock) -> Rank:
+    """Give the rank of a statement about content."""
+    return Rank(int(content_clock[39]))
+
+
+def told_at(content_clock: Clock) -> int:
+    """Give the event time of a statement about content, in seconds since 1970."""
+    return int(content_clock[22:32] or 0)

@@ -4,7 +4,7 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from schemas.clock import Clock, Rank, clock_of
+from schemas.clock import Clock, Rank, clock_of, content_clock_of
 from schemas.envelope import Envelope, Source
 from schemas.json import JSON, JSONObject, make_storable
 from schemas.resources import Resources, resources_of
@@ -53,6 +53,10 @@ class Notification(NamedTuple):
     def clock(self, rank: Rank = Rank.EVENT) -> Clock:
         """Give the clock of whatever this notification asserts."""
         return clock_of(self.occasion.event_time, rank, self.envelope.digest)
+
+    def content_clock(self, clock: Clock, version: int | None) -> Clock:
+        """Give the clock of what this notification, at `clock`, asserts about content of Cloudinary's `version`."""
+        return content_clock_of(version, clock, self.envelope.signed_at)
 
     def resources(self) -> Resources:
         """Give the assets that it lists, if it lists some."""

@@ -10,12 +10,14 @@ import orjson
 from handlers.folders import folders_after
 from schemas.asset import Asset, AssetKey
 from schemas.clock import Clock
+from schemas.event import Cause, MediaEvent, purge_event
 from schemas.folder import FolderEvent
 from schemas.json import clean_text, parse_object
 from schemas.refetch import Refetch
-from service.mirror.entry import understand
+from service.mirror.book import Purged
+from service.mirror.entry import Entry, understand
 from service.mirror.fold import Folded, fold
-from tests.bodies import CLOUD, envelope
+from tests.bodies import BEGINNING, CLOUD, envelope
 
 
 @dataclass
@@ -39,20 +41,42 @@ class MemoryMirror:
     rows: dict[AssetKey, Asset] = field(default_factory=dict)
     folder_events: list[FolderEvent] = field(default_factory=list)
     refetches: list[Refetch] = field(default_factory=list)
+    purged: dict[AssetKey, Purged] = field(default_factory=dict)
+    events: list[MediaEvent] = field(default_factory=list)
     offsets: "count[int]" = field(default_factory=count)
 
     def apply(self, bodies: Iterable[dict[str, Any] | bytes], *, signed_at: int | None = None) -> Folded:
         """Fold one batch of bodies."""
         entries = [understand(self._record(body, signed_at)) for body in bodies]
-        folded = fold(entries, self.rows.values(), {self.cloud: self.folder_events})
+        folded = self._fold(entries)
         for key in folded.adopted:
             del self.rows[key]
         self.rows |= {asset.key: asset for asset in folded.assets}
+        self.purged |= {key: Purged(revision) for key, revision in folded.gone.items()}
+        self.purged = {key: purged for key, purged in self.purged.items() if key not in self.rows}
+        self.events += folded.events
         self.folder_events = sorted(
             [*self.folder_events, *(event for _, event in folded.folder_events)], key=lambda one: one.clock
         )
         self.refetches += folded.refetches
         return folded
+
+    def delete_by_sql(self, key: AssetKey) -> None:
+        """Delete a row as anybody may, which the trigger tells of."""
+        was = self.rows.pop(key)
+        self.purged[key] = Purged(was.revision + 1, was)
+        self.events.append(purge_event(was, BEGINNING, Cause("sql", None, "", -1, -1)))
+
+    def _fold(self, entries: Sequence[Entry]) -> Folded:
+        """Fold until all is known of what the batch brings back."""
+        looked_for: set[AssetKey] = set()
+        while True:
+            purged = {key: self.purged[key] for key in looked_for if key in self.purged}
+            folded = fold(entries, self.rows.values(), {self.cloud: self.folder_events}, purged)
+            born = {AssetKey(cloud, asset_id) for cloud, asset_ids in folded.born.items() for asset_id in asset_ids}
+            if not born - looked_for & self.purged.keys():
+                return folded
+            looked_for |= born
 
     def apply_in_batches(self, bodies: Sequence[dict[str, Any]], size: int) -> None:
         """Fold bodies in batches of `size`."""

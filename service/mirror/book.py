@@ -8,14 +8,16 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import NamedTuple
 
-from handlers.merge import join, merge, relocate
+from handlers.merge import join, merge, newest_content, relocate
 from handlers.moderation import overturned
 from schemas.asset import Asset, AssetKey, AssetName, Group, key_of_name
 from schemas.change import Change
+from schemas.clock import Rank, epoch_of, rank_of, told_at, version_of
 from schemas.folder import FolderAct, FolderEvent
 from schemas.refetch import Refetch
 
 _clock = attrgetter("clock")
+_SOON = 60  # seconds in which a replica of the account may still show what was
 
 
 class Step(NamedTuple):
@@ -35,7 +37,7 @@ class Purged:
     was: Asset | None = None  # when it was deleted by SQL; None: the mirror itself has removed it
 
 
-_NEVER = Purged(0)
+NEVER = Purged(0)
 
 
 class Book:
@@ -86,9 +88,10 @@ class Book:
         """Apply a change."""
         moves = self._moves.get(key.cloud, ())
         before = self._now.get(key)
-        purged = self._purged.get(key, _NEVER)
+        purged = self._purged.get(key, NEVER)
         if before is None:
-            self.born[key.cloud].add(key.asset_id)
+            if key not in self._read:
+                self.born[key.cloud].add(key.asset_id)
             if purged.was is not None:
                 self._now[key] = purged.was
         adopted, joined = self._adopt(key, change, moves) if self._only_named else (None, ())
@@ -101,7 +104,9 @@ class Book:
         revision = (before.revision if before else purged.revision) + bool(changed)
         after = merged.asset if merged.asset.revision == revision else merged.asset._replace(revision=revision)
         self._put(key, after)
-        if before is None and Group.CONTENT not in after.clocks and after.deleted_at is None:
+        if before is not None and change.content_clock and (doubt := _doubt(before, change)):
+            self.ask(key, doubt)
+        if before is None and after.deleted_at is None and not newest_content(after.clocks):
             self.ask(key, "its upload was not seen")
         elif change.parts and (reason := overturned(after, change)):
             self.ask(key, reason)
@@ -146,6 +151,10 @@ class Book:
         """Give the rows read that have become part of another."""
         return sorted(key for key in self._adopted if key in self._read and key not in self._now)
 
+    def gone(self) -> Mapping[AssetKey, int]:
+        """Give those that have become part of another, read or not, each with the revision of its last event."""
+        return {key: self._purged[key].revision for key in sorted(self._adopted) if key not in self._now}
+
     def refetches(self) -> Sequence[Refetch]:
         """Give the questions to the account, in key order."""
         return [Refetch(key, reason) for key, reasons in sorted(self._asked.items()) for reason in reasons]
@@ -175,3 +184,19 @@ class Book:
     def _index(called: dict[tuple[str, AssetName], set[AssetKey]], asset: Asset) -> None:
         if (name := asset.name) is not None:
             called.setdefault((asset.cloud, name), set()).add(asset.key)
+
+
+def _doubt(before: Asset, change: Change) -> str | None:
+    """Tell why the account must be asked which content it has, when what is told and what is known speak of different ones."""
+    told = change.content_clock
+    if Group.CONTENT not in change.wholes and Group.CONTENT not in change.parts:
+        return None
+    known = newest_content(before.clocks)
+    if version_of(told) == version_of(known):
+        return None
+    if told < known:
+        is_odd = told_at(told) > told_at(known) and epoch_of(known) - epoch_of(told) <= _SOON
+        return "it tells of older content, but later" if is_odd else None
+    went_back = rank_of(told) == Rank.READING and version_of(told) < version_of(known)
+    is_soon = epoch_of(told) - epoch_of(known) <= _SOON
+    return "older content was read soon after newer was told of" if went_back and is_soon else None

@@ -32,6 +32,7 @@ class Folded:
     assets: Sequence[Asset]  # changed rows only
     created: int  # how many of them were not among the rows read
     adopted: Sequence[AssetKey]  # rows that have become part of another
+    gone: Mapping[AssetKey, int]  # the same, and those that never were rows, each with the revision of its last event
     folder_events: Sequence[tuple[str, FolderEvent]]  # (cloud, event), new ones only
     refetches: Sequence[Refetch]
     claims: Mapping[str, set[AssetName]]  # names that were taken, by cloud
@@ -99,6 +100,7 @@ def fold(
         assets=book.dirty(),
         created=book.created(),
         adopted=book.adopted(),
+        gone=book.gone(),
         folder_events=book.new_folder_events,
         refetches=book.refetches(),
         claims=book.claims,

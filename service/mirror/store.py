@@ -18,6 +18,7 @@ from service.database import Connection, Pool
 from service.mirror.book import Purged
 from service.mirror.entry import Entry, LogLine, Outcome, is_large
 from service.mirror.fold import Folded, Wanted, fold, wanted
+from service.mirror.graves import ConflictError, Graves
 from service.sql import query
 
 log = structlog.get_logger(__name__)
@@ -25,10 +26,6 @@ log = structlog.get_logger(__name__)
 
 class FencedError(Exception):
     """Another mirror has moved a partition of this batch: it is not ours any more."""
-
-
-class _ConflictError(Exception):
-    """Another mirror created a row of this batch after we had looked."""
 
 
 class Position(NamedTuple):
@@ -75,7 +72,7 @@ class Store:
         while True:
             try:
                 return await self._attempt(entries, advances, log_unchanged=log_unchanged)
-            except _ConflictError:
+            except ConflictError:
                 # To fold again, with the row that is there now, settles it. Whoever was first has moved on, so this ends.
                 log.debug("another mirror was first to write a row of the batch")
 
@@ -85,11 +82,13 @@ class Store:
             events = await _lock_folders(connection, need)
             rows = [row for cloud in need for row in await _lock(connection, cloud, need[cloud], events[cloud])]
             folded = await _folded(entries, rows, events, silently=self._rows_only)
-            if not self._rows_only and (purged := await take_purged(connection, folded.born)):
+            graves = Graves(connection)
+            while not self._rows_only and (purged := await graves.of(folded.born)):
                 folded = await _folded(entries, rows, events, purged)
             await _write(connection, folded)
             await _write_folders(connection, folded, events)
             if not self._rows_only:
+                await graves.leave(folded.gone)
                 written = folded if log_unchanged else _changing(folded)
                 await _log(connection, written)
                 await _ask(connection, written)
@@ -164,19 +163,9 @@ async def _lock(connection: Connection, cloud: str, need: Wanted, events: Sequen
     return list(map(Asset._make, rows))
 
 
-async def take_purged(connection: Connection, ids: Mapping[str, Collection[str]]) -> dict[AssetKey, Purged]:
-    """Give what is left of rows that were gone, for those that come back, by cloud: a revision is never used twice."""
-    purged: dict[AssetKey, Purged] = {}
-    for cloud in sorted(ids):
-        for row in await connection.fetch(query("mirror", "take_purged"), cloud, ids[cloud]):
-            was = Asset._make(row[name] for name in Asset._fields) if row["is_known"] else None
-            purged[AssetKey(cloud, row["asset_id"])] = Purged(row["revision"], was)
-    return purged
-
-
 async def _write(connection: Connection, folded: Folded) -> None:
     if folded.assets and await write_rows(connection, folded.assets) != folded.created:
-        raise _ConflictError
+        raise ConflictError
     if folded.adopted:
         await connection.execute(query("mirror", "remove_adopted"), *_columns_of_keys(folded.adopted))
 

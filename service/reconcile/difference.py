@@ -17,7 +17,7 @@ from schemas.notification import Notification, Occasion
 from service.cloudinary.announcer import Told
 from service.cloudinary.reading import Reading
 
-# Later than any clock of a row, so that the reading wins whatever it differs in, but for content of an older version.
+# Later than any clock of a row, so that the reading wins whatever it differs in.
 _END = datetime(2286, 1, 1, tzinfo=UTC)
 # A change may reach the mirror between the reading and the look at the row, and then lies after the reading by so much at most.
 _RACE = timedelta(minutes=10)
@@ -28,7 +28,7 @@ class Kind(StrEnum):
 
     MISSING = "missing"  # the account has it, the mirror never heard of it
     EXTRA = "extra"  # the mirror has it, the account does not
-    STALE = "stale"  # the account has newer content
+    STALE = "stale"  # the account has other content: newer, or older that was restored
     FIELD = "field"  # something else differs
     TOMBSTONE = "tombstone"  # one of both says that it was deleted, and the other that it was not
 
@@ -85,7 +85,7 @@ def _kind(row: Asset, merged: Merged) -> Kind | None:
     after = merged.asset
     if (row.deleted_at is None) != (after.deleted_at is None):
         return Kind.TOMBSTONE
-    if (after.version or 0) > (row.version or 0):
+    if (after.version or 0) != (row.version or 0):
         return Kind.STALE
     return None if _only_completes(row, merged) else Kind.FIELD
 
@@ -107,7 +107,7 @@ def _verdicts(asset: Asset) -> dict[str, object]:
 
 def _change(reading: Reading, at: datetime) -> Change | None:
     """Give what the reading asserts, as if it had been made `at`."""
-    envelope = Envelope("", Told.SNAPSHOT, at, "f" * 64, "", 0, "")
+    envelope = Envelope("", Told.SNAPSHOT, at, "f" * 64, "", int(at.timestamp()), "")
     notification = Notification(envelope, b"", {"resources": [dict(reading.resource)]}, Occasion(at))
     changes = [statement for statement in interpret(notification) if isinstance(statement, Change)]
     return changes[0] if changes else None

@@ -7,7 +7,8 @@ from schemas.asset import Asset, AssetKey, Group
 from schemas.clock import latest_time
 from schemas.event import Cause, MediaEvent, asset_event, purge_event
 from service.database import Connection, Pool
-from service.mirror.store import take_purged, write_events, write_rows
+from service.mirror.graves import Graves
+from service.mirror.store import write_events, write_rows
 from service.replay.compare import Difference, deleted_by_sql, differences
 from service.replay.published import Published, read_published
 from service.replay.scratch import Progress, applied_positions, records_between, scratch
@@ -97,7 +98,8 @@ class _Repair:
         missing: dict[str, list[str]] = {}
         for key in keys["missing"]:
             missing.setdefault(key.cloud, []).append(key.asset_id)
-        purged = await take_purged(self._ours, missing)
+        graves = Graves(self._ours)
+        purged = await graves.of(missing)
         assets: list[Asset] = []
         events: list[MediaEvent] = []
         for key, asset in right.items():
@@ -110,6 +112,7 @@ class _Repair:
         events += [purge_event(asset, latest_time(asset.clocks.values()), self._cause) for asset in extra.values()]
         if assets:
             await write_rows(self._ours, assets)
+            await graves.leave()
         if extra:
             await self._ours.execute(query("scratch", "remove_rows"), *zip(*extra, strict=True))
         await write_events(self._ours, events)

@@ -27,7 +27,8 @@ class Job:
 class Account:
     """Operations on it are in the modules beside this one."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, ticks_a_second: int = 1) -> None:
+        self._ticks_a_second = ticks_a_second
         self.now = datetime(2026, 1, 1, 12, 0, 0, 250_000, tzinfo=UTC)
         self.assets: list[StoredAsset] = []
         self.folders: set[str] = set()
@@ -46,6 +47,10 @@ class Account:
 
     def reach_the_next_second(self) -> None:
         self.now = self.now.replace(microsecond=0) + timedelta(seconds=1)
+
+    def fresh_version(self) -> int:
+        """Seconds since 1970, as documented, or in another unit, that makes numbers which are no times."""
+        return int(self.now.timestamp() * self._ticks_a_second)
 
     def fresh_id(self) -> str:
         return hashlib.md5(b"%d" % next(self._numbers)).hexdigest()

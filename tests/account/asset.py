@@ -16,7 +16,7 @@ class Name(NamedTuple):
 
 
 class Content(NamedTuple):
-    """A file, as it was stored at `version`, in seconds since 1970."""
+    """A file, as it was stored at `version`."""
 
     version: int
     version_id: str

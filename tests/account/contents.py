@@ -12,7 +12,7 @@ def file(account: Account, resource_type: str, size: int) -> Content:
     """A file that is stored now. Two within one second get the same version."""
     is_raw, is_video = resource_type == "raw", resource_type == "video"
     return Content(
-        version=int(account.now.timestamp()),
+        version=account.fresh_version(),
         version_id=account.fresh_id(),
         etag=account.fresh_id(),
         bytes=1000 + size,
@@ -93,12 +93,18 @@ def restorable(account: Account) -> list[StoredAsset]:
     ]
 
 
-def restore(account: Account, asset: StoredAsset, which: int) -> None:
-    """Bring back what was deleted, as it was, or an earlier file, as a new version. The body says only which asset."""
-    if asset.deleted_at is not None:
-        asset.deleted_at = None
-    else:
-        chosen = asset.earlier[which % len(asset.earlier)]
-        asset.replace_content(chosen._replace(version=int(account.now.timestamp()), version_id=account.fresh_id()))
+def restore(account: Account, asset: StoredAsset, which: int, *, renumbered: bool) -> None:
+    """Bring back what was deleted, as it was or as an earlier file, or an earlier file of what is there.
+
+    That gets a new version, or keeps its old one, which is lower (which of these Cloudinary does is not known). The body says
+    only which asset.
+    """
+    files = [asset.content, *asset.earlier] if asset.deleted_at is not None else asset.earlier
+    chosen = files[which % len(files)]
+    if renumbered:
+        chosen = chosen._replace(version=account.fresh_version(), version_id=account.fresh_id())
+    asset.deleted_at = None
+    if chosen != asset.content:
+        asset.replace_content(chosen)
     account.tell("restore_asset_version", asset.identity)
     account.change_silently(asset, f"was restored: {asset.content}")

@@ -70,6 +70,10 @@ def _upload(account: Account, draw: st.DrawFn) -> None:
     contents.upload(account, name, draw(_SIZE), moderations=draw(_MODERATIONS), given=given)
 
 
+def _overwrite(account: Account, draw: st.DrawFn) -> None:
+    contents.upload(account, _pick(draw, account.live()).name, draw(_SIZE))
+
+
 def _upload_existing(account: Account, draw: st.DrawFn) -> None:
     contents.upload_without_overwrite(account, _pick(draw, account.live()))
 
@@ -80,7 +84,7 @@ def _delete(account: Account, draw: st.DrawFn) -> None:
 
 def _restore(account: Account, draw: st.DrawFn) -> None:
     if restorable := contents.restorable(account):
-        contents.restore(account, _pick(draw, restorable), draw(_SIZE))
+        contents.restore(account, _pick(draw, restorable), draw(_SIZE), renumbered=draw(_COIN))
 
 
 def _rename(account: Account, draw: st.DrawFn) -> None:
@@ -192,7 +196,7 @@ def _sweep(account: Account, draw: st.DrawFn) -> None:
 
 # A life has a few themes, so that what belongs together meets often.
 _THEMES: Sequence[Sequence[Act]] = (
-    (_upload_existing, _delete, _restore),
+    (_upload_existing, _overwrite, _delete, _restore, _restore),
     (_rename, _swap, _publish, _delete),
     (_change_tags, _replace_tags, _change_context, _change_metadata, _change_display_name, _change_access),
     (_create_folder, _create_folder, _move, _move_folder, _move_folder, _delete_folder),
@@ -204,7 +208,7 @@ _ON_ANYTHING = frozenset([_upload, _restore, _create_folder, _move_folder, _dele
 @st.composite
 def accounts(draw: st.DrawFn, *, swept: bool = False) -> Account:
     """An account that has lived; `swept`: someone has read it meanwhile."""
-    account = Account()
+    account = Account(ticks_a_second=draw(st.sampled_from([1, 1, 1, 1000])))
     account.way = lambda fields: _pick(draw, odd.WAYS)(fields, draw(_SIZE))
     themes = draw(st.sets(st.sampled_from(range(len(_THEMES))), min_size=1))
     acts = [_upload, *([_sweep] if swept else []), *(act for theme in sorted(themes) for act in _THEMES[theme])]

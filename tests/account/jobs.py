@@ -62,7 +62,7 @@ def judge(account: Account, job: Job, status: str) -> None:
     if asset.deleted_at is None and asset.content == job.content:
         account.pass_time(timedelta(seconds=1.5))
         placeholder = asset.content._replace(
-            version=int(account.now.timestamp()),
+            version=account.fresh_version(),
             version_id=account.fresh_id(),
             etag=None,
             bytes=0,

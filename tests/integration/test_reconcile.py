@@ -450,3 +450,64 @@ async def test_a_notification_that_failed_is_told_as_the_cause(site: Reconciling
     assert report.kinds == {"missing": 1}
     (drift,) = await read_drift(site.pool, CLOUD, None)
     assert [row["cause"] for row in drift.findings] == ["a notification failed: upload: ZeroDivisionError()"]
+
+
+# Two files whose size tells them apart.
+_FIRST = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1"
+_SECOND = _FIRST + b"and more"
+
+
+def restore(site: Reconciling, stored: dict[str, Any]) -> None:
+    """Delete the asset, and bring back what it was when it was stored so."""
+    site.standin.account.destroy(stored["public_id"])
+    site.clock.pass_by(1)
+    asset = site.standin.account.find_by_id(stored["asset_id"])
+    assert asset is not None
+    site.standin.account.restore(asset, stored["version_id"])
+
+
+@pytest.fixture
+async def backed_up(settings: Settings, pool: Pool) -> AsyncIterator[Reconciling]:
+    async with reconciling_with(settings, pool, Clock(), backup=True) as site:
+        site.trigger()
+        yield site
+
+
+def stored_twice(site: Reconciling) -> list[dict[str, Any]]:
+    stored = []
+    for file in (_FIRST, _SECOND):
+        stored.append(site.standin.account.upload(file, public_id="one"))
+        site.clock.pass_by(1)
+    return stored
+
+
+async def test_a_row_follows_an_older_version_that_is_restored(backed_up: Reconciling) -> None:
+    site = backed_up
+    first, second = stored_twice(site)
+    for stored, size in ((first, len(_FIRST)), (second, len(_SECOND)), (first, len(_FIRST))):
+        restore(site, stored)
+        await site.settled()
+        site.clock.pass_by(3)
+        assert await site.refetcher().turn() == 1
+        site.announced += 1
+        await site.settled()
+        (row,) = (await site.live()).values()
+        assert (row["version"], row["etag"], row["bytes"]) == (stored["version"], stored["etag"], size)
+        assert (await site.sweep()).kinds == {}
+    assert await site.differences() == []
+
+
+async def test_an_older_version_whose_restoration_was_untold_is_drift(backed_up: Reconciling) -> None:
+    site = backed_up
+    first, second = stored_twice(site)
+    await site.settled()
+    site.standin.faults.lose = 1.0
+    for stored, was in ((first, second), (second, first), (first, second)):
+        restore(site, stored)
+        assert (await site.sweep(Scope(dry_run=True))).kinds == {"stale": 1}
+        (drift,) = await read_drift(site.pool, CLOUD, None)
+        (found,) = drift.findings
+        assert found["fields"]["version"] == {"mirror": was["version"], "account": stored["version"]}
+        assert (await site.sweep()).kinds == {"stale": 1}
+        assert await site.differences() == []
+        assert (await site.sweep()).kinds == {}

@@ -11,7 +11,7 @@ from handlers.registry import interpret
 from schemas.asset import Asset, AssetKey
 from schemas.clock import Clock
 from schemas.folder import FolderEvent
-from tests.bodies import delete, notification, rename, triggered, upload
+from tests.bodies import BEGINNING, delete, notification, rename, triggered, upload
 from tests.folding import MemoryMirror
 
 Body = dict[str, Any]
@@ -46,7 +46,7 @@ def about(notification_type: str, asset: str, at: int, **fields: Any) -> Body:
 
 
 def snapshot(asset: str, at: int, **fields: Any) -> Body:
-    resource = upload(asset) | fields
+    resource = {name: value for name, value in (upload(asset) | fields).items() if value is not None}
     del resource["notification_type"], resource["notification_context"]
     return {"notification_type": "snapshot", "resources": [resource]} | triggered(at)
 
@@ -63,9 +63,15 @@ def folder(notification_type: str, at: int, path: str) -> Body:
     return {"notification_type": notification_type, "folder_path": path} | triggered(at)
 
 
+# Some are times, of before, amid and after the events; the others are none: not told, counted, in milliseconds, yet to come.
+BEGAN = int(BEGINNING.timestamp())
+VERSIONS = st.one_of(
+    st.sampled_from([BEGAN - 1000, BEGAN + 1, BEGAN + 2, BEGAN + 3, BEGAN + 5]),
+    st.sampled_from([None, 0, 1, 2, 10**9, BEGAN * 1000, BEGAN + 10**6]),
+)
 CONTENT: dict[str, st.SearchStrategy[Any]] = {
     "public_id": NAMES,
-    "version": st.integers(min_value=1, max_value=3),
+    "version": VERSIONS,
     "bytes": st.integers(min_value=0, max_value=9),
     "tags": st.none() | TAGS,
     "asset_folder": st.none() | FOLDERS,
@@ -73,7 +79,8 @@ CONTENT: dict[str, st.SearchStrategy[Any]] = {
     "metadata": st.none() | VALUES,
     "moderation": st.none() | st.just([{"kind": "aws", "status": "pending"}]),
     "placeholder": st.none() | st.booleans(),
-    "pages": st.integers(min_value=1, max_value=2),
+    "pages": st.none() | st.integers(min_value=1, max_value=2),
+    "etag": st.none() | st.sampled_from(["e", "f"]),
 }
 TAG_CHANGES = st.builds(several, st.just("resource_tags_changed"), SOME, TIMES, added=TAGS, removed=TAGS, updated=st.just([]))
 CONTEXT_CHANGES = st.builds(
@@ -105,7 +112,7 @@ NOTIFICATIONS = st.one_of(
         st.just("moderation"),
         ONE,
         TIMES,
-        version=st.integers(min_value=1, max_value=3),
+        version=VERSIONS,
         moderation_kind=st.just("aws"),
         moderation_status=st.sampled_from(["approved", "rejected"]),
     ),

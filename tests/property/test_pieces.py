@@ -7,8 +7,8 @@ from handlers.merge import merge
 from handlers.pieces import in_pieces, joined
 from schemas.asset import Asset, AssetKey, AssetName, Group
 from schemas.change import GONE, Change
-from schemas.clock import Rank, clock_of
-from tests.bodies import ASSET, BEGINNING, CLOUD
+from schemas.clock import Rank, clock_of, content_clock_of
+from tests.bodies import ASSET, BEGINNING, CLOUD, SIGNED_AT
 
 KEY = AssetKey(CLOUD, ASSET)
 TAGS = st.dictionaries(st.sampled_from("xyz"), st.sampled_from([True, GONE]))
@@ -32,7 +32,9 @@ def changes(draw: st.DrawFn, digest: str = "d" * 64) -> Change:
             parts[group] = dict(draw(part))
     if draw(st.booleans()):
         wholes[draw(st.sampled_from([Group.ALIVE, Group.DELETED]))] = {}
-    return Change(ASSET, draw(NAME), clock_of(BEGINNING, Rank.EVENT, digest), wholes, parts, version=5)
+    clock = clock_of(BEGINNING, Rank.EVENT, digest)
+    content_clock = content_clock_of(int(BEGINNING.timestamp()), clock, SIGNED_AT)
+    return Change(ASSET, draw(NAME), clock, wholes, parts, content_clock)
 
 
 def after(before: Asset | None, told: list[Change]) -> Asset | None:

@@ -6,18 +6,19 @@ from itertools import cycle, islice
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas.asset import AssetKey
+from schemas.asset import COLUMNS, OF_CONTENT, AssetKey, Group
 from tests.account import Account
 from tests.account.histories import accounts
 from tests.account.readings import read_asset
 from tests.bodies import CLOUD
 from tests.folding import MemoryMirror
 
+_CONTENT = frozenset(column for group in (*OF_CONTENT, Group.PLACEHOLDER) for column in COLUMNS.get(group, (group.value,)))
 _MANY = settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
-def delivered(data: st.DataObject, told: Sequence[bytes], mirror: MemoryMirror) -> None:
-    """In any order, some twice, in batches of any size."""
+def delivered(data: st.DataObject, account: Account, told: Sequence[bytes], mirror: MemoryMirror) -> None:
+    """In any order, some twice, in batches of any size. What is sent again is signed anew: all, at last, now."""
     if not told:
         return
     numbers = range(len(told))
@@ -27,7 +28,7 @@ def delivered(data: st.DataObject, told: Sequence[bytes], mirror: MemoryMirror) 
     for size in cycle(sizes):
         if not (batch := list(islice(bodies, size))):
             return
-        mirror.apply(batch)
+        mirror.apply(batch, signed_at=int(account.now.timestamp()))
 
 
 def answers(account: Account, keys: Iterable[AssetKey]) -> list[bytes]:
@@ -61,10 +62,10 @@ def differences(account: Account, mirror: MemoryMirror) -> list[str]:
 @given(data=st.data(), account=accounts())
 def test_notifications_tell_all_but_what_the_mirror_asks_for(data: st.DataObject, account: Account) -> None:
     mirror = MemoryMirror()
-    delivered(data, account.told, mirror)
+    delivered(data, account, account.told, mirror)
     asked = {refetch.key.asset_id for refetch in mirror.refetches}
     assert account.silently_changed <= asked
-    mirror.apply(answers(account, (AssetKey(CLOUD, asset_id) for asset_id in account.silently_changed)))
+    delivered(data, account, answers(account, (AssetKey(CLOUD, asset_id) for asset_id in account.silently_changed)), mirror)
     found = differences(account, mirror)
     assert not found, "\n".join(found)
 
@@ -74,12 +75,26 @@ def test_notifications_tell_all_but_what_the_mirror_asks_for(data: st.DataObject
 def test_readings_may_be_mixed_with_what_they_have_read(data: st.DataObject, account: Account) -> None:
     mirror = MemoryMirror()
     late = data.draw(st.sets(st.sampled_from(range(len(account.told)))), label="late")
-    delivered(data, [told for number, told in enumerate(account.told) if number not in late], mirror)
+    delivered(data, account, [told for number, told in enumerate(account.told) if number not in late], mirror)
     outstanding = [account.told[number] for number in sorted(late)]
     answered = 0
     while outstanding or len(mirror.refetches) > answered:
         asked, answered = mirror.refetches[answered:], len(mirror.refetches)
-        delivered(data, [*outstanding, *answers(account, (refetch.key for refetch in asked))], mirror)
+        read = answers(account, (refetch.key for refetch in asked))
+        delivered(data, account, [*outstanding, *read], mirror)
         outstanding = []
     found = differences(account, mirror)
     assert not found, "\n".join(found)
+
+
+@_MANY
+@given(data=st.data(), account=accounts(swept=True))
+def test_a_complete_reading_puts_content_right_whatever_was_lost(data: st.DataObject, account: Account) -> None:
+    mirror = MemoryMirror()
+    lost = data.draw(st.sets(st.sampled_from(range(len(account.told)))), label="lost")
+    delivered(data, account, [told for number, told in enumerate(account.told) if number not in lost], mirror)
+    delivered(data, account, answers(account, (AssetKey(CLOUD, asset.asset_id) for asset in account.assets)), mirror)
+    for asset in account.live():
+        row = mirror.asset(asset.asset_id)
+        truth = {column: value for column, value in asset.columns().items() if column in _CONTENT}
+        assert {column: getattr(row, column) for column in truth} == truth

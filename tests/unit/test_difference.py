@@ -3,6 +3,8 @@
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from schemas.asset import Asset
 from schemas.folder import FolderEvent
 from service.cloudinary.reading import Reading
@@ -55,8 +57,24 @@ def test_newer_content_makes_a_row_stale() -> None:
     assert found.fields["bytes"] == {"mirror": 147954, "account": 7}
 
 
-def test_older_content_is_no_drift_since_a_version_never_goes_back() -> None:
-    assert compare(mirror_of(upload(at=5, bytes=7)), reading(at=0, read=10)) is None
+def test_older_content_that_was_restored_makes_a_row_stale() -> None:
+    found = compare(mirror_of(upload(at=5, bytes=7)), reading(at=0, read=10))
+    assert found is not None
+    assert found.kind is Kind.STALE
+    assert found.fields["bytes"] == {"mirror": 7, "account": 147954}
+
+
+def test_older_content_that_was_read_before_the_newer_came_is_no_drift() -> None:
+    assert compare(mirror_of(upload(at=5, bytes=7)), reading(at=0, read=4)) is None
+
+
+@pytest.mark.parametrize("version", [0, 1_000_000_000, int(BEGINNING.timestamp()) * 1000])
+def test_a_version_that_is_no_time_neither_hides_drift_nor_makes_any(version: int) -> None:
+    mirror = mirror_of(upload(version=version, etag="e", pages=2))
+    assert compare(mirror, reading(read=10, version=version)) is None
+    found = compare(mirror, reading(read=10, bytes=7))
+    assert found is not None
+    assert found.kind is Kind.STALE
 
 
 def test_labels_that_differ_are_told_with_both_values() -> None:

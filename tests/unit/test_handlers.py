@@ -66,12 +66,6 @@ def test_an_upload_that_stored_nothing_changes_no_content() -> None:
     assert (asset.bytes, asset.display_name) == (10, "seen later")
 
 
-def test_a_higher_version_is_newer_content_whatever_the_times_say() -> None:
-    newer, older = upload(at=1, version=200, bytes=2), upload(at=2, version=100, bytes=1)
-    assert after(newer, older).bytes == 2
-    assert after(older, newer).bytes == 2
-
-
 def test_a_duplicate_changes_nothing() -> None:
     assert changed_by_last(upload())
     assert not changed_by_last(upload(), upload())

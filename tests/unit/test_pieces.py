@@ -11,12 +11,12 @@ from handlers.pieces import in_pieces, joined
 from handlers.registry import interpret
 from schemas.asset import AssetName, Group
 from schemas.change import GONE, Change
-from schemas.clock import Clock
+from schemas.clock import Clock, content_clock_of
 from schemas.folder import FolderAct, FolderEvent, Statement
 from schemas.notification import Notification
 from service.mirror.entry import Entry, Outcome, entries_of, is_large, understand_in_pieces
 from service.mirror.store import Position, after
-from tests.bodies import ASSET, envelope, triggered
+from tests.bodies import ASSET, SIGNED_AT, envelope, triggered
 from tests.folding import FakeRecord, MemoryMirror
 
 CLOCK = Clock("0001767225600000.1.0123456789abcdef")
@@ -89,7 +89,7 @@ def test_statements_of_different_clocks_or_versions_stay_apart() -> None:
     apart: list[Statement] = [
         tagged(ASSET, "x"),
         tagged(ASSET, "x", clock=LATER),
-        tagged(ASSET, "x")._replace(version=7),
+        tagged(ASSET, "x")._replace(content_clock=content_clock_of(SIGNED_AT - 7, CLOCK, SIGNED_AT)),
         tagged("b" * 32, "x"),
         FolderEvent(FolderAct.CREATED, "a", CLOCK),
         FolderEvent(FolderAct.CREATED, "b", CLOCK),

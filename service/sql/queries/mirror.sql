@@ -66,16 +66,37 @@ SELECT count(*) FILTER (WHERE inserted) FROM written
 WITH writer AS (SELECT media_as_mirror())
 DELETE FROM media_assets USING writer WHERE (cloud, asset_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))
 
--- name: take_purged
--- What is left of rows that were gone and come back; they keep it from now on. `is_known`: what it was is told, too.
-WITH taken AS (
-    DELETE FROM media_purged WHERE cloud = $1 AND asset_id = ANY ($2::text[])
-    RETURNING cloud, asset_id, revision, was)
+-- name: claim_graves
+-- Of assets that were only ever named: one may come to be and become part of another in one batch, and then no row tells two mirrors
+-- that they make the same one. In key order; whoever is second waits.
+INSERT INTO media_purged (cloud, asset_id, revision) SELECT $1, asset_id, 0 FROM unnest($2::text[]) AS born (asset_id) ORDER BY asset_id
+ON CONFLICT DO NOTHING
+
+-- name: graves
+-- What is left of rows that were gone and come back. `is_known`: what it was is told, too.
 SELECT t.cloud, t.asset_id, t.revision, t.was IS NOT NULL AS is_known, a.public_id, a.resource_type, a.type, a.format, a.version,
        a.version_id, a.bytes, a.width, a.height, a.duration, a.etag, a.created_at, a.uploaded_at, a.placeholder, a.details,
        a.assigned_folder, a.asset_folder, a.display_name, a.tags, a.context, a.metadata, a.access_control, a.moderation, a.derived,
        a.deleted_at, a.clocks
-FROM taken AS t LEFT JOIN LATERAL jsonb_populate_record(NULL::media_assets, t.was) AS a ON t.was IS NOT NULL
+FROM media_purged AS t LEFT JOIN LATERAL jsonb_populate_record(NULL::media_assets, t.was) AS a ON t.was IS NOT NULL
+WHERE t.cloud = $1 AND t.asset_id = ANY ($2::text[])
+ORDER BY t.asset_id
+FOR UPDATE OF t
+
+-- name: any_rows
+SELECT EXISTS (SELECT FROM media_assets WHERE cloud = $1 AND asset_id = ANY ($2::text[]))
+
+-- name: leave_graves
+-- Rows that are there again keep their revisions themselves, and what never was has none.
+DELETE FROM media_purged AS p USING unnest($1::text[], $2::text[]) AS looked_for (cloud, asset_id)
+WHERE p.cloud = looked_for.cloud AND p.asset_id = looked_for.asset_id
+    AND (p.revision = 0 OR EXISTS (SELECT FROM media_assets AS a WHERE a.cloud = p.cloud AND a.asset_id = p.asset_id))
+
+-- name: bury
+-- What has become part of another, whether it ever was a row or not: an id of an event is never used twice.
+INSERT INTO media_purged AS p (cloud, asset_id, revision)
+SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[]) AS gone (cloud, asset_id, revision) ORDER BY cloud, asset_id
+ON CONFLICT (cloud, asset_id) DO UPDATE SET revision = greatest(p.revision, excluded.revision), was = NULL, purged_at = now()
 
 -- name: shared_names
 -- Names that more than one live asset has, of these public ids.
