@@ -203,7 +203,7 @@ async def _migrate(settings: Settings, role_prefix: str | None, *, dry_run: bool
             pending = await pending_migrations(pool)
             say(f"-- migrations to apply: {', '.join(pending)}" if pending else "-- the schema is up to date")
             if role_prefix:
-                say(f"BEGIN;\n{await roles_script(pool, role_prefix)}\nCOMMIT;")
+                say("BEGIN;", *(await roles_script(pool, role_prefix)).splitlines(), "COMMIT;")
             return
         applied = await migrate(pool)
         say(f"applied {', '.join(applied)}" if applied else "the schema is up to date")

@@ -16,6 +16,7 @@ import aiohttp
 from service.errors import MediamirrorError
 from service.gateway.signature import sign
 from service.settings import InvalidSettingsError, read_secret
+from service.terminal import complain
 
 _SECRET = "MEDIAMIRROR_SEND_SECRET"  # noqa: S105  # its variable
 _STANDARD_INPUT = Path("-")
@@ -56,7 +57,7 @@ def given_secret(argument: str | None, file: Path | None) -> str | None:
     Raises `InvalidSettingsError` for one that is empty, or can't be read.
     """
     if argument is not None:
-        sys.stderr.write("mediamirror: whoever lists the processes here has seen the secret after --secret; use --secret-file\n")
+        complain("mediamirror: whoever lists the processes here has seen the secret after --secret; use --secret-file")
         secret = argument
     elif file == _STANDARD_INPUT:
         secret = sys.stdin.readline()

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from service.database_url import shown
 from service.embedded.ports import is_free
 from service.embedded.stack import EmbeddedStack
 from service.embedded.standin import EmbeddedStandin
+from service.errors import MediamirrorError
 from service.events.relay import Relay
 from service.gateway.app import run_gateway
 from service.kafka import ensure_topics
@@ -30,6 +31,10 @@ from service.writeback.writeback import Writeback
 
 _CONNECTIONS = 10
 _CONNECTIONS_A_CLOUD = 3
+
+
+class RoleEndedError(MediamirrorError):
+    """The {role} has ended without being told to. What it had not done yet is done after a new start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +100,14 @@ async def run_site(
         opened = await running.enter_async_context(accounts(settings, pool, metrics))
         publisher = await running.enter_async_context(Publisher(settings, metrics))
         mirror = Mirror(settings, pool, metrics)
-        roles = (
-            mirror.run(),
-            Relay(settings, pool, metrics).run(),
-            Reconciler(settings, pool, opened, publisher, metrics).run(),
-            Writeback(settings, pool, opened, publisher, metrics).run(),
-        )
+        roles = {
+            "mirror": mirror.run(),
+            "relay": Relay(settings, pool, metrics).run(),
+            "reconciler": Reconciler(settings, pool, opened, publisher, metrics).run(),
+            "writeback": Writeback(settings, pool, opened, publisher, metrics).run(),
+        }
         async with asyncio.TaskGroup() as tasks:
-            at_work = [tasks.create_task(role) for role in roles]
+            at_work = [tasks.create_task(_for_good(name, role)) for name, role in roles.items()]
             async with run_gateway(_with_ports(settings), metrics) as (gateway, admin):
                 await mirror.joined.wait()
                 if demo:
@@ -112,6 +117,17 @@ async def run_site(
                     yield Site(gateway, settings, pool, demo, admin, stack.passfile, stack.kafka_client)
             for task in at_work:
                 task.cancel()
+
+
+async def _for_good(name: str, role: Coroutine[object, object, None]) -> None:
+    """Run a role that ends when it is cancelled, and not before: a task group would take no notice of one that cancels itself."""
+    task = asyncio.current_task()
+    try:
+        await role
+    except asyncio.CancelledError:
+        if task is None or task.cancelling():
+            raise
+    raise RoleEndedError(role=name)
 
 
 async def _lead_here(opened: Mapping[str, Account], gateway: str) -> None:

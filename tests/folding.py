@@ -78,10 +78,10 @@ class MemoryMirror:
                 return folded
             looked_for |= born
 
-    def apply_in_batches(self, bodies: Sequence[dict[str, Any]], size: int) -> None:
+    def apply_in_batches(self, bodies: Sequence[dict[str, Any]], size: int, *, signed_at: int | None = None) -> None:
         """Fold bodies in batches of `size`."""
         for start in range(0, len(bodies), size):
-            self.apply(bodies[start : start + size])
+            self.apply(bodies[start : start + size], signed_at=signed_at)
 
     def asset(self, asset_id: str) -> Asset:
         """The row of an asset."""

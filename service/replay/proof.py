@@ -75,7 +75,7 @@ async def _verify_signatures(settings: Settings, *, as_json: bool) -> None:
         if as_json:
             print_json(dataclasses.asdict(record))
         else:
-            sys.stdout.write(f"{record.partition}:{record.offset}  {record.cloud!r}, key {record.key_id!r}: {record.proof}\n")
+            say(f"{record.partition}:{record.offset}  {record.cloud!r}, key {record.key_id!r}: {record.proof}")
 
     with metered("proving signatures", quiet=as_json) as progress:
         counts = await prove_log(settings, tell, progress=progress.advance, expect=progress.expect)
@@ -84,7 +84,7 @@ async def _verify_signatures(settings: Settings, *, as_json: bool) -> None:
         print_json({"read": total} | {proof.value: counts[proof] for proof in Proof})
     else:
         words = ", ".join(f"{counts[proof]:,} {proof.in_words}" for proof in Proof if counts[proof] or proof is Proof.PROVEN)
-        sys.stdout.write(f"{total:,} records read: {words}\n")
+        say(f"{total:,} records read: {words}")
     if counts[Proof.PROVEN] < total:
         sys.exit(1)
 

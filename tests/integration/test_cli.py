@@ -71,7 +71,7 @@ async def up(folder: Path, *arguments: object) -> tuple[Process, dict[str, Any]]
 
 async def test_up_mirrors_the_library_of_its_stand_in_and_finds_it_on_the_next_run(tmp_path: Path) -> None:
     process, ready = await up(tmp_path)
-    assert set(ready) == {"pid", "gateway", "database", "kafka", "kafka_access", "clouds"}
+    assert set(ready) == {"pid", "gateway", "admin", "database", "kafka", "kafka_access", "clouds"}
     assert ready["pid"] == process.pid
     assert (tmp_path / "ready" / "up.json").stat().st_mode & 0o777 == 0o600
     here = ("--data-dir", tmp_path)

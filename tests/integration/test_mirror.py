@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from service.database import Pool, connect
 from service.kafka import ensure_topics, make_producer
 from service.mirror.consumer import Mirror
-from service.mirror.entry import Entry, understand
+from service.mirror.entry import Check, Entry, understand
 from service.mirror.gap import BadGapError, Gap, NoSuchOffsetError, accept
 from service.mirror.positions import ForeignOffsetError, OffsetBeyondEndError, RecordsLostError
 from service.mirror.store import Advance, FencedError, Position, Store
@@ -73,8 +73,8 @@ async def test_records_of_strangers_fail_alone(settings: Settings, pool: Pool) -
 async def test_a_record_that_postgresql_refuses_fails_alone(
     settings: Settings, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def spoiled(record: Any) -> Entry:
-        entry = understand(record)
+    def spoiled(record: Any, check: Check | None) -> Entry:
+        entry = understand(record, check)
         if record.offset == 1:
             entry.statements[0].wholes["content"]["bytes"] = 2**63  # type: ignore[union-attr, index]  # past the reader's bounds
         return entry

@@ -223,7 +223,6 @@ FORBIDDEN = {
         "ALTER TABLE media_assets DISABLE TRIGGER media_assets_deleted",
         "DELETE FROM media_sync_log",
         "UPDATE media_migrations SET checksum = ''",
-        "INSERT INTO media_purged VALUES ('c', 'a', 1)",
     ),
     Group.RELAY: (
         "SELECT FROM media_assets",

@@ -14,6 +14,8 @@ KEY = AssetKey(CLOUD, ASSET)
 TAGS = st.dictionaries(st.sampled_from("xyz"), st.sampled_from([True, GONE]))
 PLAIN = st.dictionaries(st.sampled_from("kl"), st.sampled_from("vw"))
 FIELDS = st.dictionaries(st.sampled_from("kl"), st.sampled_from(["v", "w", GONE]))
+BYTES = st.dictionaries(st.just("bytes"), st.integers(1, 2))
+VERSION = int(BEGINNING.timestamp())
 NAME = st.sampled_from([None, AssetName("image", "upload", "n")])
 
 
@@ -24,7 +26,6 @@ def changes(draw: st.DrawFn, digest: str = "d" * 64) -> Change:
     for group, whole, part in (
         (Group.TAGS, st.dictionaries(st.sampled_from("xyz"), st.just(value=True)), TAGS),
         (Group.CONTEXT, PLAIN, FIELDS),
-        (Group.DETAILS, PLAIN, FIELDS),
     ):
         if draw(st.booleans()):
             wholes[group] = dict(draw(whole))
@@ -32,8 +33,12 @@ def changes(draw: st.DrawFn, digest: str = "d" * 64) -> Change:
             parts[group] = dict(draw(part))
     if draw(st.booleans()):
         wholes[draw(st.sampled_from([Group.ALIVE, Group.DELETED]))] = {}
+    if draw(st.booleans()):
+        # as in readings, the only ones that tell of the content of several assets
+        parts[Group.CONTENT] = {"version": VERSION, **draw(BYTES)}
+        parts[Group.DETAILS] = dict(draw(PLAIN))
     clock = clock_of(BEGINNING, Rank.EVENT, digest)
-    content_clock = content_clock_of(int(BEGINNING.timestamp()), clock, SIGNED_AT)
+    content_clock = content_clock_of(VERSION, clock, SIGNED_AT)
     return Change(ASSET, draw(NAME), clock, wholes, parts, content_clock)
 
 

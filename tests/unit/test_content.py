@@ -105,7 +105,7 @@ def test_a_verdict_on_what_was_replaced_makes_no_placeholder() -> None:
 @pytest.mark.parametrize("odd", NO_TIMES)
 def test_a_version_that_is_no_time_locks_nothing(odd: int) -> None:
     mirror = MemoryMirror()
-    mirror.apply([upload(at=1, version=odd, bytes=1)])
+    mirror.apply([upload(at=1, version=odd, bytes=1)], signed_at=version(1))
     assert (mirror.asset(ASSET).version, mirror.asset(ASSET).bytes) == (odd, 1)
     mirror.apply([upload(at=120, bytes=5)], signed_at=version(120))
     assert mirror.asset(ASSET).bytes == 5
@@ -121,7 +121,7 @@ def test_of_versions_that_are_no_times_the_later_event_wins(odd: object) -> None
         one, two = upload(at=1, version=odd, bytes=1), upload(at=2, version=other, bytes=2)
         for bodies in ((one, two), (two, one)):
             mirror = MemoryMirror()
-            mirror.apply(bodies)
+            mirror.apply(bodies, signed_at=version(2))
             assert mirror.asset(ASSET).bytes == 2
 
 

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from service.mirror import housekeeping
 from service.mirror.housekeeping import Housekeeping, StandsStillError
+from service.mirror.store import Position
 from service.telemetry import Metrics
 
 
@@ -18,14 +19,14 @@ class Log:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(housekeeping, "_EVERY_SECONDS", 0)
         self.end = 0
-        self.positions = SimpleNamespace(next={0: 0})
+        self.positions = SimpleNamespace(next={0: Position(0)})
         store = SimpleNamespace(prepare_log=self._nothing)
         consumer = SimpleNamespace(end_offsets=self._ends, commit=self._nothing)
         parts: list[Any] = [consumer, self.positions, store, "t", Metrics(CollectorRegistry())]
         self._keeping = Housekeeping(*cast("Any", parts))
 
     async def look(self, end: int, position: int, *, busy: bool = False) -> None:
-        self.end, self.positions.next[0] = end, position
+        self.end, self.positions.next[0] = end, Position(position)
         await self._keeping.turn({0} if busy else set())
 
     async def _nothing(self, *_: object) -> None:

@@ -1,4 +1,5 @@
 import random
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -104,7 +105,7 @@ def test_who_believes_every_notification_knows_the_account(seed: int, account: A
         user.act()
     random.Random(seed).shuffle(told.notifications)
     mirror = MemoryMirror()
-    mirror.apply_in_batches(told.notifications, 50)
+    mirror.apply_in_batches(told.notifications, 50, signed_at=int(time.time()))
 
     known = {row.asset_id: row for row in mirror.rows.values() if row.deleted_at is None}
     truth = {asset["asset_id"]: asset for asset in account.resources()}
