@@ -62,10 +62,13 @@ class Site:
 
 
 @pytest.fixture
-async def site(environment: dict[str, str], tmp_path: Path) -> Site:
+async def site(environment: dict[str, str], tmp_path: Path) -> AsyncIterator[Site]:
+    # a process inherits that SIGHUP is ignored, as under `nohup`, and respects it
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     site = Site(environment, tmp_path)
     assert (await site.run("migrate"))[0] == 0
-    return site
+    yield site
+    signal.signal(signal.SIGHUP, before)
 
 
 async def event(process: Process, name: str) -> dict[str, Any]:

@@ -438,11 +438,16 @@ async def test_two_workers_share_the_work_and_do_nothing_twice(desk: Desk) -> No
 
 async def test_a_call_that_takes_longer_than_the_lease_is_not_made_twice(desk: Desk) -> None:
     await desk.ask(request(desk, "p/0", Kind.RENAME, to="x"))
-    desk.standin.faults.slow("POST */rename", 0.8)
-    first = asyncio.create_task(desk.writeback().process(100))
-    for _ in range(6):
-        await asyncio.sleep(0.1)  # twice the lease in all
-        assert await desk.writeback().process(100) == []
+    desk.standin.faults.slow("POST */rename", 2.5)
+    first = asyncio.create_task(desk.writeback(operations_lease=1).process(100))
+
+    async def is_claimed() -> bool:
+        return bool(await desk.pool.fetchval("SELECT true FROM media_operations WHERE claims = 1"))
+
+    await eventually(is_claimed)
+    while not first.done():  # more than twice the lease
+        assert await desk.writeback(operations_lease=1).process(100) == []
+        await asyncio.sleep(0.05)
     assert [one.status for one in await first] == [Status.COMPLETED]
     ((claims,),) = await desk.pool.fetch("SELECT claims FROM media_operations")
     assert (claims, desk.effects()) == (1, Counter(rename=1))
