@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -25,6 +25,7 @@ CHANNEL = "media_operations"
 
 _LONGEST_BACKOFF = 600.0  # seconds
 _ERROR_CHARACTERS = 4000
+_RENEWAL_SECONDS = 2.0  # for one that is under way
 
 
 class LostClaimError(Exception):
@@ -49,16 +50,23 @@ class OperationStore:
     @asynccontextmanager
     async def held(self, operations: Sequence[Operation]) -> AsyncIterator[None]:
         """Renew the lease for as long as it takes: a call may wait an hour for the Admin API's next one."""
-        renewal = asyncio.create_task(self._renew(operations))
+        over = asyncio.Event()
+        renewal = asyncio.create_task(self._renew(operations, over))
         try:
             yield
         finally:
-            renewal.cancel()
-            await asyncio.wait([renewal])
+            over.set()
+            # one that is cut off while the pool connects for it would leave the connection open
+            if not (await asyncio.wait([renewal], timeout=_RENEWAL_SECONDS))[0]:
+                renewal.cancel()
+                await asyncio.wait([renewal])
 
-    async def _renew(self, operations: Sequence[Operation]) -> None:
+    async def _renew(self, operations: Sequence[Operation], over: asyncio.Event) -> None:
         while True:
-            await asyncio.sleep(self._settings.operations_lease / 3)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.operations_lease / 3):
+                    await over.wait()
+                    return
             try:
                 await self._pool.fetch(query("operations", "renew"), *_claims(operations), self._settings.operations_lease)
             except OUTAGES as error:

@@ -127,7 +127,7 @@ async def test_up_goes_on_when_nobody_reads_what_it_shows_and_when_it_can_see_no
         assert process.returncode is None
         await database.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE application_name = 'mediamirror' AND pid <> pg_backend_pid()"
+            " WHERE application_name = 'mediamirror' AND usename = current_user AND pid <> pg_backend_pid()"
         )
     finally:
         await database.close()

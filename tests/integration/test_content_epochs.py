@@ -47,7 +47,7 @@ async def migrated(
     monkeypatch.setattr(service.database, "FOLDER", folder)
     async with connect(settings) as pool:
         for file in files:
-            if file.stem.startswith("0011"):
+            if file.stem.endswith("content_epochs"):
                 await migrate(pool)
                 rows = [(CLOUD, asset_id, row["version"], row["clocks"]) for asset_id, row in before.items()]
                 await pool.executemany(

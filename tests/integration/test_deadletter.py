@@ -224,7 +224,7 @@ async def test_what_a_user_does_wrong_with_dead_letters_is_one_line_and_an_exit_
 async def test_an_outage_of_postgresql_makes_no_dead_letter(mirrored: Mirrored, away: str, back: str) -> None:
     url = mirrored.settings.database_url.get_secret_value() if mirrored.settings.database_url else ""
     server, _, name = url.rpartition("/")
-    hang_up = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1"
+    hang_up = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1 AND usename = current_user"
     assert await mirrored.post(upload(at=1)) == 200
     await mirrored.caught_up()
     admin = await asyncpg.connect(f"{server}/postgres")

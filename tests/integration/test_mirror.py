@@ -176,7 +176,8 @@ async def test_an_outage_of_postgresql_is_waited_out_and_costs_nothing(mirrored:
     assert await mirrored.post(upload("b" * 32, at=1)) == 200
     admin = await asyncpg.connect(mirrored.settings.database_url.get_secret_value() if mirrored.settings.database_url else "")
     await admin.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()"
     )
     await admin.execute("ALTER TABLE away RENAME TO media_assets")
     await admin.close()

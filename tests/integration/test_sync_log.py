@@ -243,7 +243,9 @@ async def test_following_a_database_that_goes_away_ends_with_words(settings: Set
 
     await eventually(connected)
     await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-    await admin.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+    await admin.execute(
+        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND usename = current_user"
+    )
     await admin.close()
     _, err = await following.communicate()
     assert following.returncode == 1
