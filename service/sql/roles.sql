@@ -38,7 +38,8 @@ GRANT SELECT ON media_outbox TO :"relay", :"reader", :"operator";
 GRANT DELETE ON media_outbox TO :"relay";
 -- what can't be sent is set aside, and brought back
 GRANT INSERT ON media_outbox TO :"relay";
-GRANT SELECT, INSERT, UPDATE, DELETE ON media_outbox_aside TO :"relay", :"operator";
+GRANT SELECT, INSERT, DELETE ON media_outbox_aside TO :"relay", :"operator";
+GRANT UPDATE ON media_outbox_aside TO :"operator";
 GRANT SELECT ON media_outbox_aside TO :"reader";
 
 -- questions: asked by the mirror and by whoever gives a deletion up, answered by the reconciler
