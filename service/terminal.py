@@ -83,8 +83,7 @@ def console(*, stderr: bool = False) -> Console:
 
 def nobody_listens() -> None:
     """Let what is still written to standard output vanish: whoever read along has gone, and that is no error of ours."""
-    with suppress(OSError, ValueError):  # it may be closed
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _to_nobody(sys.stdout)
 
 
 @contextmanager
@@ -119,13 +118,21 @@ class Unfailing:
             else:
                 self._stream.write(text)
         except (OSError, ValueError):  # gone, or closed
-            pass
+            _to_nobody(self._stream)
         return len(text)
 
     def flush(self) -> None:
         """Flush, if that can be done."""
-        with suppress(OSError, ValueError):
+        try:
             self._stream.flush()
+        except (OSError, ValueError):
+            _to_nobody(self._stream)
+
+
+def _to_nobody(stream: TextIO) -> None:
+    """Let what is still held for a stream vanish; else Python would try to write it at exit, and end with 120 when that fails."""
+    with suppress(OSError, ValueError):  # it may be closed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _escaped(match: re.Match[str]) -> str:
